@@ -1,0 +1,109 @@
+"""What time is it, and how does a coroutine wait?
+
+The only module that may touch `time`, `asyncio.sleep` and `asyncio.timeout` (a lint rule says so): everything else takes a
+`Clock`, so that a test can drive hours in milliseconds. Spans are seconds as float.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Time as the rest of the program sees it."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; comparable between the processes of one machine, never set back."""
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC, for display only: it may jump."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Returns after `seconds`."""
+
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[None]:
+        """Raises TimeoutError in its body once `seconds` have passed; None waits for ever."""
+
+
+def rfc3339(wall_seconds: float) -> str:
+    """`2026-11-21T22:40:01.123Z` for a wall time in seconds."""
+    return datetime.fromtimestamp(wall_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    @asynccontextmanager
+    async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
+        async with asyncio.timeout(seconds):
+            yield
+
+
+class ManualClock:
+    """Time that stands still until a test calls `advance`."""
+
+    def __init__(self, start: float = 1000.0) -> None:
+        self._now = start
+        self._order = itertools.count()
+        self._timers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def wall(self) -> float:
+        return 1_700_000_000.0 + self._now
+
+    async def sleep(self, seconds: float) -> None:
+        await self._timer(seconds)
+
+    @asynccontextmanager
+    async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
+        async with asyncio.timeout(None) as scope:
+            if seconds is None:
+                yield
+                return
+            timer = self._timer(seconds)
+            loop = asyncio.get_running_loop()
+            timer.add_done_callback(lambda done: None if done.cancelled() else scope.reschedule(loop.time()))
+            try:
+                yield
+            finally:
+                timer.cancel()
+
+    async def advance(self, seconds: float) -> None:
+        """Moves time on, waking every sleeper in order and letting each run before the next."""
+        end = self._now + seconds
+        await self._settle()
+        while self._timers and self._timers[0][0] <= end:
+            due, _, timer = heapq.heappop(self._timers)
+            self._now = max(self._now, due)
+            if not timer.done():
+                timer.set_result(None)
+                await self._settle()
+        self._now = end
+        await self._settle()
+
+    def _timer(self, seconds: float) -> asyncio.Future[None]:
+        timer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._timers, (self._now + max(seconds, 0.0), next(self._order), timer))
+        return timer
+
+    async def _settle(self) -> None:
+        for _ in range(20):  # a chain of callbacks needs a few turns of the loop to come to rest
+            await asyncio.sleep(0)

@@ -1,0 +1,124 @@
+"""What does one node tell the others about itself?
+
+Every node sends its report with each heartbeat; the cloud's registry keeps the newest one of each peer.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
+
+
+class Role(Word):
+    """What a node is there for; one node may have several."""
+
+    CLOUD = "cloud"
+    EDGE = "edge"
+    TALENT = "talent"
+    FEDERATED = "federated"
+
+
+BUILT_ROLES = frozenset({Role.CLOUD, Role.EDGE})
+
+
+class NodeState(Word):
+    """What the registry thinks of a peer, by the age of its newest report."""
+
+    READY = "ready"
+    SUSPECT = "suspect"
+    LOST = "lost"
+
+
+class SourceState(Word):
+    """Whether a video source can be read."""
+
+    IDLE = "idle"
+    OPEN = "open"
+    ENDED = "ended"
+    BROKEN = "broken"
+
+
+class ServiceReport(Value):
+    """One compute service of a node: how quick it is and how busy.
+
+    `profile` holds the measured seconds per call at each resolution for `profile_objects` objects; empty until the
+    calibration after start has run.
+    """
+
+    name: Word63
+    models: Count = 1
+    profile: dict[str, Seconds] = {}
+    profile_objects: Count = 0
+    queued: Count = 0
+    wait_ms: Seconds = 0.0
+    calls: Count = 0
+    failures: Count = 0
+
+
+class SourceReport(Value):
+    """One video source of an edge; `id` is the number that the original clients call video_id."""
+
+    id: Count
+    name: Word63
+    kind: Text = ""
+    state: SourceState = SourceState.IDLE
+    reason: Text = ""
+
+
+class JobReport(Value):
+    """A job that runs on the reporting edge."""
+
+    query: QueryId
+    attempt: Count
+
+
+class LinkReport(Value):
+    """One live link of the reporting node."""
+
+    peer: Name
+    rtt_ms: Seconds
+    bytes_out: Count = 0
+    bytes_in: Count = 0
+
+
+class NodeReport(Value):
+    """One heartbeat. `boot` counts the starts of the node; `http` is the address its API is advertised at."""
+
+    name: Name
+    roles: Items[Role]
+    labels: dict[str, str] = {}
+    version: Text
+    boot: Count
+    http: Text
+    cores: Annotated[int, Field(ge=1, le=100_000)]
+    workers: Count = 0
+    cpu_fraction: Fraction
+    memory_fraction: Fraction
+    rss_mib: Seconds
+    services: Annotated[Items[ServiceReport], Field(max_length=64)] = ()
+    sources: Annotated[Items[SourceReport], Field(max_length=256)] = ()
+    jobs: Annotated[Items[JobReport], Field(max_length=256)] = ()
+    links: Annotated[Items[LinkReport], Field(max_length=1024)] = ()
+
+    def service(self, name: str) -> ServiceReport | None:
+        """The report of one service, if the node offers it."""
+        return next((service for service in self.services if service.name == name), None)
+
+
+class NodeView(Value):
+    """A node as the registry sees it. `seen_s` is the age of its newest report."""
+
+    state: NodeState
+    seen_s: Seconds
+    rtt_ms: Seconds | None
+    fingerprint: Text
+    report: NodeReport
+
+
+class Received(Value):
+    """The bare reply of a message that asks nothing."""
+
+    ok: Literal[True] = True

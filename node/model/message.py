@@ -1,0 +1,133 @@
+"""Which messages do nodes exchange, what does each answer with, and who may send it?
+
+This table is the whole caller matrix: the dispatcher reads `callers`, the documentation prints it, a test walks it.
+A picture is never inside a body: it travels as a blob, a ZeroMQ frame of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Generic, TypeVar
+
+from pydantic import Field, JsonValue
+
+from node.model.cluster import NodeReport, Received, Role
+from node.model.value import Count, Items, Name, QueryId, Seconds, Value, Word63
+from node.model.video import Outcome, Pipeline, Plan, Result, Tally
+
+Q = TypeVar("Q", bound=Value)
+R = TypeVar("R", bound=Value)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Q, R]):
+    """One verb of the wire: its name, the body of the request, the body of the reply, and who may ask."""
+
+    name: str
+    request: type[Q]
+    reply: type[R]
+    callers: frozenset[Role]
+
+
+class Pictures(Value):
+    """How many of the blobs of a message belong to one input or output, in order."""
+
+    name: Word63
+    count: Annotated[int, Field(ge=0, le=256)]
+
+
+class ComputeRequest(Value):
+    """One call of a service. Blobs: the pictures, encoded, in the order of `pictures`."""
+
+    service: Word63
+    model_id: Count = 0
+    values: dict[str, JsonValue] = {}
+    pictures: Annotated[Items[Pictures], Field(max_length=16)] = ()
+
+
+class ComputeReply(Value):
+    """What a service gave. `seconds` is its own time, `wait_seconds` the time in the queue before it."""
+
+    values: dict[str, JsonValue]
+    pictures: Annotated[Items[Pictures], Field(max_length=16)] = ()
+    seconds: Seconds
+    wait_seconds: Seconds
+
+
+class JobStart(Value):
+    """Run this query on one of your sources. Repeating it for a running attempt changes nothing."""
+
+    query: QueryId
+    attempt: Count
+    source: Word63
+    pipeline: Pipeline
+    plan: Plan
+
+
+class JobPlan(Value):
+    """From the next frame on use this plan; an epoch that is not newer is ignored."""
+
+    query: QueryId
+    plan: Plan
+
+
+class JobStop(Value):
+    """Stop this query; unknown ones are stopped already."""
+
+    query: QueryId
+
+
+class JobPictureRequest(Value):
+    """Give the newest processed frame, with what was found drawn into it. Reply blob: one JPEG."""
+
+    query: QueryId
+
+
+class JobPictureReply(Value):
+    """The result that belongs to the picture."""
+
+    result: Result
+
+
+class JobProgress(Value):
+    """Results of a job since the last acknowledged one, the tally, and, with the last of them, the outcome."""
+
+    query: QueryId
+    attempt: Count
+    tally: Tally
+    results: Annotated[Items[Result], Field(max_length=64)] = ()
+    outcome: Outcome | None = None
+
+
+class JobProgressReply(Value):
+    """`wanted` is false where this query or attempt should not be running any more."""
+
+    wanted: bool
+
+
+class Report(Value):
+    """A heartbeat."""
+
+    report: NodeReport
+
+
+class ReportReply(Value):
+    """Who took the report."""
+
+    name: Name
+
+
+_COMPUTING: Final = frozenset({Role.CLOUD, Role.EDGE})
+_EVERY: Final = frozenset(Role)
+
+NODE_REPORT: Final = Method("node.report", Report, ReportReply, _EVERY)
+COMPUTE_RUN: Final = Method("compute.run", ComputeRequest, ComputeReply, _COMPUTING)
+JOB_START: Final = Method("job.start", JobStart, Received, frozenset({Role.CLOUD}))
+JOB_PLAN: Final = Method("job.plan", JobPlan, Received, frozenset({Role.CLOUD}))
+JOB_STOP: Final = Method("job.stop", JobStop, Received, frozenset({Role.CLOUD}))
+JOB_PICTURE: Final = Method("job.picture", JobPictureRequest, JobPictureReply, frozenset({Role.CLOUD}))
+JOB_PROGRESS: Final = Method("job.progress", JobProgress, JobProgressReply, frozenset({Role.EDGE}))
+
+METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Method)
+)

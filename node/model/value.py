@@ -1,0 +1,56 @@
+"""What is a value object here, and what text may name things?
+
+Every noun that crosses a module border, the wire, the HTTP door or the database is one pydantic model: frozen, no unknown
+field, no coercion of one type into another. `Word` and `Items` are the two exceptions that the doors need: a word arrives
+as text, a tuple as a list.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import Annotated, Any, Final, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict, StringConstraints
+from pydantic_core import CoreSchema, core_schema
+
+T = TypeVar("T")
+
+Items = Annotated[tuple[T, ...], Strict(False)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Word63 = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+QueryId = Annotated[str, StringConstraints(pattern=r"^q-[0-9a-hjkmnp-tv-z]{26}$")]
+Text = Annotated[str, StringConstraints(max_length=2000)]
+
+
+class Value(BaseModel):
+    """Base of all value objects."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def replace(self, **changes: object) -> Self:
+        """The same value with some fields changed, checked again."""
+        return type(self).model_validate({**dict(self), **changes})
+
+
+class Word(StrEnum):
+    """A fixed set of words; accepted as text at every door."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.enum_schema(cls, list(cls.__members__.values()), sub_type="str", strict=False)
+
+
+_CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(kind: str, wall_seconds: float) -> str:
+    """A fresh id such as `q-01jd…`: the kind's letter and 26 characters, sortable by the given time of making.
+
+    Source: ULID, 48 bits of milliseconds and 80 random bits in Crockford's base 32, lower case.
+    """
+    number = (int(wall_seconds * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
+    return f"{kind}-" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))

@@ -1,0 +1,212 @@
+"""What is a video query, what is its plan, what does it answer, and which states may it be in?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, JsonValue
+
+from node.lifecycle import LifeCycle
+from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
+
+FPS_CHOICES: Final = (1, 5, 10, 20, 30)
+
+
+class Resolution(Word):
+    """The picture sizes that a plan may choose."""
+
+    P360 = "360p"
+    P480 = "480p"
+    P720 = "720p"
+    P1080 = "1080p"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return _SIZES[self]
+
+
+_SIZES: Final = {
+    Resolution.P360: (480, 360),
+    Resolution.P480: (640, 480),
+    Resolution.P720: (1280, 720),
+    Resolution.P1080: (1920, 1080),
+}
+
+
+class StageRole(Word):
+    """Where a stage runs, seen from the camera: its own edge, another edge, or the cloud."""
+
+    HOST = "host"
+    EDGE = "edge"
+    CLOUD = "cloud"
+
+
+class VideoConf(Value):
+    """How the camera's pictures are taken for a query."""
+
+    fps: Literal[1, 5, 10, 20, 30] = 10
+    resolution: Resolution = Resolution.P480
+    encoder: Literal["JPEG"] = "JPEG"
+
+
+class Placement(Value):
+    """Which node runs a stage, and with which variant of its model."""
+
+    node: Name
+    role: StageRole
+    model_id: Count = 0
+
+
+class Plan(Value):
+    """A video configuration and a node for every stage. A newer plan of the same query has a higher epoch."""
+
+    epoch: Count
+    video_conf: VideoConf
+    flow_mapping: dict[str, Placement]
+
+    def same_choice(self, other: Plan) -> bool:
+        """Whether both plans do the same, whatever their epochs."""
+        return self.video_conf == other.video_conf and self.flow_mapping == other.flow_mapping
+
+    def digest(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the choice as canonical JSON, without the epoch."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"epoch"}), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Constraint(Value):
+    """What the user wants held; a field left out is not asked for.
+
+    `delay` is the original's meaning: the summed stage time of a frame divided by the camera frames that it stands for.
+    `latency` is the true time from capture to result. `accuracy` is a fraction.
+    """
+
+    delay: Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)] | None = None
+    latency: Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)] | None = None
+    accuracy: Fraction | None = None
+
+
+Pipeline = Annotated[Items[Word63], Field(min_length=1, max_length=8)]
+
+
+class QueryRequest(Value):
+    """What a user submits: which source of which edge, which stages in which order, and what must hold."""
+
+    id: QueryId | None = None
+    name: Text = ""
+    node: Name
+    source: Word63
+    pipeline: Pipeline
+    constraint: Constraint = Constraint()
+
+
+class QueryState(Word):
+    """States of a query; the last three are final."""
+
+    UNSCHEDULED = "unscheduled"
+    READY = "ready"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+_LIVE: Final = (QueryState.UNSCHEDULED, QueryState.READY, QueryState.RUNNING)
+QUERY_LIFE: Final = LifeCycle(
+    "query",
+    QueryState.UNSCHEDULED,
+    {
+        (QueryState.UNSCHEDULED, "plan"): QueryState.READY,
+        (QueryState.READY, "start"): QueryState.RUNNING,
+        (QueryState.RUNNING, "interrupt"): QueryState.READY,
+        (QueryState.RUNNING, "end"): QueryState.FINISHED,
+        **{(state, "fail"): QueryState.FAILED for state in _LIVE},
+        **{(state, "stop"): QueryState.STOPPED for state in _LIVE},
+    },
+)
+
+
+class Tally(Value):
+    """Where the frames of one attempt of a query went: captured = processed + skipped + failed, always.
+
+    A frame that is still being worked on is in none of the four but in `in_flight`. `bytes_moved` counts the pictures that
+    left the edge for another node.
+    """
+
+    captured: Count = 0
+    processed: Count = 0
+    skipped: Count = 0
+    failed: Count = 0
+    in_flight: Count = 0
+    bytes_moved: Count = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        mine, theirs = dict(self), dict(other)
+        return Tally(**{field: mine[field] + theirs[field] for field in mine})
+
+
+class Result(Value):
+    """What the pipeline found in one frame.
+
+    `output` holds what the stages gave, without pictures; boxes are [x0, y0, x1, y1] in pixels of a `width` × `height` frame.
+    `captured_at` is wall time in seconds; `stage_ms` includes the way to another node and back.
+    """
+
+    attempt: Count
+    n_loop: Count
+    cam_frame_id: Count
+    conf_frame_id: Count
+    captured_at: Seconds
+    latency: Seconds
+    delay: Seconds
+    stage_ms: dict[str, Seconds]
+    plan: Text
+    plan_epoch: Count
+    width: Count
+    height: Count
+    output: dict[str, JsonValue]
+
+
+class Outcome(Value):
+    """How an attempt ended: `finished`, or `failed` with a reason."""
+
+    state: Literal["finished", "failed"]
+    reason: Text = ""
+
+
+class Query(Value):
+    """A query as it is remembered. `tally` sums all attempts; times are wall seconds."""
+
+    id: QueryId
+    name: Text
+    node: Name
+    source: Word63
+    pipeline: Pipeline
+    constraint: Constraint
+    state: QueryState
+    reason: Text = ""
+    attempt: Count = 0
+    plan: Plan | None = None
+    tally: Tally = Tally()
+    created_at: Seconds
+    ended_at: Seconds | None = None
+
+
+class Runtime(Value):
+    """What the newest results say: the original's four figures, then ours. Windows are the last 30 results.
+
+    `obj_size` is the mean box area in px² at 1080p scale; `obj_stable` says that the standard deviation of the object count is
+    below 0.3; `fps` is results per second.
+    """
+
+    delay: Seconds = 0.0
+    obj_n: Seconds = 0.0
+    obj_size: Seconds = 0.0
+    obj_stable: bool = False
+    latency_p50: Seconds = 0.0
+    latency_p95: Seconds = 0.0
+    fps: Seconds = 0.0
+    stage_ms: dict[str, Seconds] = {}

@@ -1,0 +1,85 @@
+"""What is a stage of a pipeline, and which services can be a stage?
+
+A service is declared here without importing what it computes with, so that a node's main process can check a pipeline; the
+implementation is loaded in a worker process by its dotted name (`node.pipeline.video.service.Service` is its contract).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from node.errors import Invalid, Problem
+
+PICTURES: Final = frozenset({"image", "faces"})  # inputs and outputs that are lists of pictures, not plain values
+SOURCE_GIVES: Final = frozenset({"image"})  # what a camera puts at the head of every pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One service: what it needs, what it gives, and who implements it.
+
+    `fixed_share` is the part of its time that does not grow with the number of objects. `accuracy` says what it finds at
+    each resolution, as a fraction of what it finds at its best.
+    """
+
+    name: str
+    needs: frozenset[str]
+    gives: frozenset[str]
+    implementation: str
+    models: int
+    fixed_share: float
+    accuracy: Mapping[str, float]
+
+
+SERVICES: Final[Mapping[str, ServiceSpec]] = {
+    spec.name: spec
+    for spec in (
+        ServiceSpec(
+            "face_detection",
+            needs=frozenset({"image"}),
+            gives=frozenset({"faces", "bbox", "prob"}),
+            implementation="node.pipeline.video.faces:FaceDetection",
+            models=1,
+            fixed_share=0.9,
+            # A head 40 px wide at 1080p, found by YuNet at 480, 640, 1280 and 1920 px of width; see docs/decisions.
+            accuracy={"360p": 0.86, "480p": 0.95, "720p": 0.99, "1080p": 1.0},
+        ),
+        ServiceSpec(
+            "face_alignment",
+            needs=frozenset({"faces", "bbox"}),
+            gives=frozenset({"count_result", "pose"}),
+            implementation="node.pipeline.video.faces:FaceAlignment",
+            models=1,
+            fixed_share=0.05,
+            accuracy={"360p": 0.95, "480p": 0.98, "720p": 1.0, "1080p": 1.0},
+        ),
+    )
+}
+
+
+def check_pipeline(pipeline: Sequence[str]) -> tuple[ServiceSpec, ...]:
+    """The services of a pipeline in order.
+
+    Raises:
+        Invalid: an unknown or repeated service, or an input that no earlier stage gives; every fault is named.
+    """
+    problems: list[Problem] = []
+    have = set(SOURCE_GIVES)
+    stages: list[ServiceSpec] = []
+    for place, name in enumerate(pipeline):
+        spec = SERVICES.get(name)
+        if spec is None:
+            faults = [f"no service '{name}'; there are: {', '.join(SERVICES)}"]
+        else:
+            faults = [f"'{name}' stands in the pipeline twice"] if spec in stages else []
+            if missing := spec.needs - have:
+                faults.append(f"'{name}' needs {', '.join(sorted(missing))}, which no earlier stage gives")
+            have |= spec.gives
+            stages.append(spec)
+        problems += [Problem(f"pipeline.{place}", fault) for fault in faults]
+    if problems:
+        hint = "stages run in list order, each on what came before"
+        raise Invalid("the pipeline cannot run", problems=problems, hint=hint)
+    return tuple(stages)

@@ -1,0 +1,1 @@
+"""Schedulers: pure functions from what is known to a plan."""

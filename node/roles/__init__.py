@@ -1,0 +1,1 @@
+"""Who does it: the only place that joins transport, storage and pipeline."""

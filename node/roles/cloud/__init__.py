@@ -1,0 +1,1 @@
+"""The cloud: accepts queries, knows the nodes, chooses the plans."""

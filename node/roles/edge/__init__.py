@@ -1,0 +1,1 @@
+"""The edge: owns cameras, runs jobs."""

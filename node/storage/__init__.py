@@ -1,0 +1,1 @@
+"""What is remembered: SQLite through peewee, one writer thread."""

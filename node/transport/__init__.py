@@ -1,0 +1,1 @@
+"""How bytes move between nodes. What they mean is not known here."""

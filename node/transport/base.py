@@ -1,0 +1,95 @@
+"""What may the rest of the program ask of a transport?
+
+Two implementations keep this contract: `zmq` (ROUTER/DEALER over CURVE) and `loopback` (one process, no socket); one
+suite of tests runs over both. A link is symmetrical: whoever dialled, either side may call the other over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from node.model.cluster import Role
+from node.model.message import Method
+from node.model.value import Value
+
+Q = TypeVar("Q", bound=Value)
+R = TypeVar("R", bound=Value)
+R_co = TypeVar("R_co", bound=Value, covariant=True)
+
+Blob: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An admitted node. Name and roles come from the record of its key, never from a message."""
+
+    name: str
+    roles: frozenset[Role]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler knows besides the body: who asks, the blobs, and the clock's time after which nobody waits."""
+
+    peer: Peer
+    blobs: tuple[Blob, ...]
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[R_co]):
+    """A reply: a body and its blobs."""
+
+    body: R_co
+    blobs: tuple[Blob, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """One live link: round trip of the newest heartbeat in seconds, bytes since the link came up."""
+
+    peer: Peer
+    rtt_s: float
+    bytes_out: int
+    bytes_in: int
+
+
+Handler: TypeAlias = Callable[[Call, Q], Awaitable[Answer[R]]]
+LinkWatcher: TypeAlias = Callable[[Peer, bool], None]
+
+
+class Transport(Protocol):
+    """Typed calls between admitted peers."""
+
+    def answer(self, method: Method[Q, R], handler: Handler[Q, R]) -> None:
+        """Registers who answers `method`; only before `start`."""
+
+    def watch(self, watcher: LinkWatcher) -> None:
+        """Has `watcher(peer, up)` called when a link comes up or goes down; only before `start`."""
+
+    async def start(self) -> None:
+        """Binds and dials. Returns once the doors are shut to strangers and open to peers.
+
+        Raises:
+            Unavailable: an address is taken, or the self-test of the door failed.
+        """
+
+    async def stop(self) -> None:
+        """Ends calls in flight, closes every socket. Harmless when repeated."""
+
+    async def call(self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float) -> Answer[R]:
+        """Asks `peer` and waits `timeout` seconds at the most.
+
+        Raises:
+            PeerUnreachable: no live link, or it went down while waiting.
+            DeadlineExceeded: no answer in time.
+            Busy: too many calls in flight to that peer.
+            TooLarge: the request breaks a limit.
+            Rejected, Unavailable: what the handler over there raised.
+        """
+
+    def links(self) -> tuple[LinkState, ...]:
+        """The live links now."""
