@@ -19,6 +19,9 @@ class Problem:
     path: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
 
 class EcnodeError(Exception):
     """Root of every error that this project raises on purpose."""

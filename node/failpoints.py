@@ -17,7 +17,6 @@ NAMES: Final = frozenset(
         "after_commit_before_ack",  # the store has the row, the caller does not know it
         "before_commit",  # the writer thread is about to commit a batch
         "before_result_sent",  # the edge has a result that the cloud has not seen
-        "worker_takes_frame",  # a compute worker has a frame in hand
     }
 )
 ACTIONS: Final = frozenset({"kill", "error"})

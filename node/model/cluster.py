@@ -59,11 +59,16 @@ class ServiceReport(Value):
 
 
 class SourceReport(Value):
-    """One video source of an edge; `id` is the number that the original clients call video_id."""
+    """One video source of an edge; `id` is the number that the original clients call video_id.
+
+    `fps` is the most that it gives, `height` the rows of its pictures; 0 until it was opened, where the config does not say.
+    """
 
     id: Count
     name: Word63
     kind: Text = ""
+    fps: Seconds = 0.0
+    height: Count = 0
     state: SourceState = SourceState.IDLE
     reason: Text = ""
 
@@ -85,7 +90,9 @@ class LinkReport(Value):
 
 
 class NodeReport(Value):
-    """One heartbeat. `boot` counts the starts of the node; `http` is the address its API is advertised at."""
+    """One heartbeat. `boot` counts the starts of the node; `http` is the address its API is advertised at; `offload`
+    says whether stages of its own cameras may, must not or shall run elsewhere.
+    """
 
     name: Name
     roles: Items[Role]
@@ -101,6 +108,7 @@ class NodeReport(Value):
     services: Annotated[Items[ServiceReport], Field(max_length=64)] = ()
     sources: Annotated[Items[SourceReport], Field(max_length=256)] = ()
     jobs: Annotated[Items[JobReport], Field(max_length=256)] = ()
+    offload: Literal["auto", "never", "always"] = "auto"
     links: Annotated[Items[LinkReport], Field(max_length=1024)] = ()
 
     def service(self, name: str) -> ServiceReport | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
 from node.lifecycle import LifeCycle
 from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
 
-FPS_CHOICES: Final = (1, 5, 10, 20, 30)
+Fps: TypeAlias = Literal[1, 5, 10, 20, 30]
+FPS_CHOICES: Final[tuple[Fps, ...]] = (1, 5, 10, 20, 30)
 
 
 class Resolution(Word):
@@ -47,7 +48,7 @@ class StageRole(Word):
 class VideoConf(Value):
     """How the camera's pictures are taken for a query."""
 
-    fps: Literal[1, 5, 10, 20, 30] = 10
+    fps: Fps = 10
     resolution: Resolution = Resolution.P480
     encoder: Literal["JPEG"] = "JPEG"
 
@@ -193,6 +194,15 @@ class Query(Value):
     tally: Tally = Tally()
     created_at: Seconds
     ended_at: Seconds | None = None
+
+
+class Event(Value):
+    """One step of a query's life: when it was taken, to which state it led, and why. `time` is wall seconds."""
+
+    time: Seconds
+    event: Word63
+    state: QueryState
+    reason: Text = ""
 
 
 class Runtime(Value):

@@ -1,0 +1,138 @@
+"""How does what a caller sends become a value, and how is every fault in it named at once?
+
+One strict loader: UTF-8 JSON without doubled keys and without NaN, then the model of the route. Faults carry the dotted
+path of the field.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from node.api.route import DOOR
+from node.errors import Invalid, Malformed, Problem
+from node.model.value import Value
+
+V = TypeVar("V", bound=Value)
+
+MAX_BODY: Final = 2**20
+BODY_TIMEOUT: Final = 10.0  # a caller that drips its body holds a connection, no longer than this
+JSON_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
+
+
+async def read_body(request: web.Request, kind: type[V]) -> V:
+    """The body as a `kind`.
+
+    Raises:
+        Malformed: not one JSON document.
+        Invalid: one with wrong fields.
+    """
+    if request.content_type not in JSON_TYPES or request.headers.get("Content-Encoding", "identity") != "identity":
+        raise web.HTTPUnsupportedMediaType(reason="send plain application/json")
+    try:
+        async with request.app[DOOR].clock.timeout(BODY_TIMEOUT):
+            content = await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(reason=f"the body did not arrive within {BODY_TIMEOUT:g} s") from None
+    return parse(content, kind)
+
+
+def parse(content: bytes, kind: type[V]) -> V:
+    """A JSON document as a `kind`; raises as `read_body` does."""
+    faults = tuple(_foul(_loaded(content), ()))
+    if faults:
+        raise Invalid("the document is ambiguous", problems=faults)
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise _invalid(error, kind) from None
+
+
+def read_params(request: web.Request, kind: type[V]) -> V:
+    """The query string as a `kind`.
+
+    Raises:
+        Invalid: an unknown, doubled or wrong parameter.
+    """
+    doubled = sorted(name for name in set(request.query) if len(request.query.getall(name)) > 1)
+    if doubled:
+        raise Invalid("the query string is ambiguous", problems=[Problem(name, "is given twice") for name in doubled])
+    try:
+        return kind.model_validate_strings(dict(request.query))
+    except ValidationError as error:
+        raise _invalid(error, kind) from None
+
+
+class _Doubled(dict[str, object]):
+    """A JSON object that named a key twice; `keys_twice` are those."""
+
+    keys_twice: tuple[str, ...] = ()
+
+
+class _NotANumber:
+    """NaN or an infinity, which JSON does not have."""
+
+
+def _loaded(content: bytes) -> object:
+    try:
+        return json.loads(content.decode(), object_pairs_hook=_object, parse_constant=lambda _: _NotANumber())
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the body is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    except (ValueError, RecursionError):
+        raise Malformed("the body is not JSON that can be read: a number too long, or nested too deeply") from None
+
+
+def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    names = [name for name, _ in pairs]
+    doubled = _Doubled(found)
+    doubled.keys_twice = tuple(name for name in found if names.count(name) > 1)
+    return doubled
+
+
+def _foul(part: object, path: tuple[str, ...]) -> Iterator[Problem]:
+    # recursion is bounded: the parser has refused what is nested more deeply than the interpreter's limit
+    if isinstance(part, _NotANumber):
+        yield Problem(".".join(path), "NaN and infinities are not JSON")
+    elif isinstance(part, dict):
+        if isinstance(part, _Doubled):
+            yield from (Problem(".".join((*path, name)), "is given twice") for name in part.keys_twice)
+        for name, value in part.items():
+            yield from _foul(value, (*path, name))
+    elif isinstance(part, list):
+        for index, value in enumerate(part):
+            yield from _foul(value, (*path, str(index)))
+
+
+def _invalid(error: ValidationError, kind: type[BaseModel]) -> Invalid:
+    faults = error.errors(include_url=False, include_input=False)
+    problems = tuple(Problem(".".join(map(str, fault["loc"])), _message(fault, kind)) for fault in faults)
+    return Invalid("one field is wrong" if len(problems) == 1 else f"{len(problems)} fields are wrong", problems=problems)
+
+
+def _message(fault: ErrorDetails, kind: type[BaseModel]) -> str:
+    if fault["type"] == "missing":
+        return "is required"
+    if fault["type"] != "extra_forbidden":
+        return fault["msg"]
+    near = difflib.get_close_matches(str(fault["loc"][-1]), _fields(fault["loc"][:-1], kind), n=1)
+    return f"unknown field, did you mean '{near[0]}'?" if near else "unknown field"
+
+
+def _fields(path: Sequence[int | str], kind: type[BaseModel]) -> Sequence[str]:
+    for step in path:
+        field = kind.model_fields.get(str(step))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return ()
+        kind = field.annotation
+    return tuple(kind.model_fields)

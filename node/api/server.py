@@ -1,0 +1,149 @@
+"""How does the front door open and close?
+
+`start` binds every address or none; `stop` answers the long polls, gives requests under way a moment, and is harmless when
+repeated.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from node.api import gate, nodes, queries, service
+from node.api.connections import Connections
+from node.api.polls import Polls
+from node.api.ports import HttpSettings, Ports
+from node.api.reading import MAX_BODY
+from node.api.route import DOOR, Door, Route, Scope
+from node.clock import Clock
+from node.errors import ConfigInvalid, Problem, Unavailable
+from node.journal import Metrics
+
+log = logging.getLogger(__name__)
+
+ROUTES: Final[tuple[Route, ...]] = (*service.ROUTES, *nodes.ROUTES, *queries.ROUTES)
+STOP_TIMEOUT: Final = 0.8  # for requests under way; the framework waits it twice at the most, the promise is 2 s
+KEEPALIVE: Final = 30.0
+MIN_TOKEN: Final = 16
+
+
+class HttpServer:
+    """The node's HTTP door.
+
+    A request whose caller hangs up runs to its end (`handler_cancellation` stays off): a submit must not stop half-way between
+    the store and the planner. What may wait is bounded by `Polls`.
+    """
+
+    def __init__(self, config: HttpSettings, token: str, ports: Ports, clock: Clock, metrics: Metrics) -> None:
+        _check(config, token)
+        self._config = config
+        self._door = Door(ports, clock, metrics, clock.monotonic(), Polls(), Connections(clock))
+        self._runner = web.AppRunner(
+            self._application(token),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=STOP_TIMEOUT,
+            keepalive_timeout=KEEPALIVE,
+            lingering_time=0.0,
+            auto_decompress=False,
+        )
+        self._urls: tuple[str, ...] = ()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses that are really bound, once `start` has returned."""
+        return self._urls
+
+    async def start(self) -> None:
+        """Opens the door on every configured address.
+
+        Raises:
+            Unavailable: one of them is taken or not this machine's; then none is open.
+        """
+        await self._runner.setup()
+        try:
+            for address in self._config.listen:
+                await self._bind(address)
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        if self._runner.server is not None:
+            self._door.connections.start(self._runner.server)
+        self._urls = tuple(_url(host, port) for host, port, *_ in self._runner.addresses)
+        log.info("front door open", extra={"urls": " ".join(self._urls), "auth": self._config.auth})
+
+    async def stop(self) -> None:
+        """Closes the door within two seconds."""
+        self._door.polls.close()
+        await self._door.connections.stop()
+        await self._runner.cleanup()
+
+    def _application(self, token: str) -> web.Application:
+        scopes: dict[object, Scope] = {}
+        application = web.Application(
+            client_max_size=MAX_BODY,
+            middlewares=[
+                gate.identify(self._door.metrics),
+                gate.explain,
+                gate.check_host(frozenset(name.lower() for name in self._config.hosts)),
+                gate.check_origin,
+                gate.check_token(self._config.auth, token, scopes),
+            ],
+        )
+        application[DOOR] = self._door
+        for route in ROUTES:
+            for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+                scopes[application.router.add_route(method, route.path, route.handler)] = route.scope
+        return application
+
+    async def _bind(self, address: str) -> None:
+        host, port = split(address)
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            raise Unavailable(
+                f"http.listen: {address} cannot be bound: {error.strerror or error}",
+                hint="`ecnode check` says who holds the port; --set http.listen=127.0.0.1:0 takes a free one",
+            ) from error
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of `127.0.0.1:7480` or `[::1]:7480`.
+
+    Raises:
+        ConfigInvalid: it is not of that form.
+    """
+    try:
+        parts = urlsplit(f"//{address}")
+        if parts.hostname and parts.port is not None and not parts.path:
+            return parts.hostname, parts.port
+    except ValueError:
+        pass  # a port out of range; told below with the same words
+    raise _invalid("http.listen", f"'{address}' is not HOST:PORT")
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _check(config: HttpSettings, token: str) -> None:
+    away = [address for address in config.listen if not _is_loopback(split(address)[0])]
+    if away and config.auth == "none":
+        raise _invalid("http.auth", f"'none' would let anybody in through {away[0]}; use 'token'")
+    if len(token) < MIN_TOKEN and (away or config.auth == "token"):
+        raise _invalid("http.auth", f"a token of {MIN_TOKEN} characters or more is needed")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _invalid(path: str, message: str) -> ConfigInvalid:
+    return ConfigInvalid(f"{path}: {message}", problems=[Problem(path, message)])

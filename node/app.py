@@ -1,0 +1,346 @@
+"""What is a node made of, and in which order does it start and stop?
+
+The composition root: the only place that knows every part. `Node.run` starts them in the order of `_parts` and stops them in
+the reverse of it, each within a deadline; a loop that dies stops the node loudly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from node import __version__, assets, failpoints, journal, rundir
+from node.api.ports import Ports
+from node.api.server import HttpServer
+from node.clock import Clock
+from node.config import NodeConfig
+from node.errors import Conflict, StorageFailed
+from node.model.cluster import LinkReport, NodeReport, NodeView, Role
+from node.pipeline.video.planner.base import load_scheduler
+from node.roles.cloud.query_manager import QueryManager
+from node.roles.cloud.scheduler import QueryScheduler
+from node.roles.edge.job import Bench
+from node.roles.edge.job_manager import JobManager
+from node.roles.edge.stage_runner import StageRunner
+from node.roles.shared.arena import FrameArena
+from node.roles.shared.compute_service import ComputeService
+from node.roles.shared.processes import Spawner
+from node.roles.shared.registry import Registry
+from node.roles.shared.reporter import Machine, Reporter
+from node.storage import open_store
+from node.transport.auth import Directory
+from node.transport.base import Peer
+from node.transport.keys import Identity, fingerprint, load_or_create
+from node.transport.options import Dial, LinkOptions
+from node.transport.zmq import ZmqTransport
+
+log = logging.getLogger(__name__)
+
+STOP_S: Final = 2.5  # for one part; together they stay below the five seconds that TERM may take
+LOCK_FILE: Final = "lock"
+TOKEN_FILE: Final = "token"  # noqa: S105 - a file name
+LOG_FOLDER: Final = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    start: Callable[[], Awaitable[None]]
+    stop: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a node says of itself once it is open."""
+
+    name: str
+    fingerprint: str
+    public_key: str
+    roles: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    urls: tuple[str, ...]
+
+
+class Node:
+    """One node, made from its config. It is run once."""
+
+    def __init__(self, config: NodeConfig, clock: Clock, spawner: Spawner, *, dev: bool = False) -> None:
+        self.config = config
+        self._clock = clock
+        self._spawner = spawner
+        self._dev = dev
+        self._roles = tuple(Role(role) for role in config.node.roles)
+        self._metrics = journal.Metrics()
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._held = AsyncExitStack()
+
+    async def run(self, stop: asyncio.Event, opened: Callable[[Opened], None]) -> None:
+        """Starts every part, tells `opened`, waits for `stop` or for a loop to die, stops every part.
+
+        Raises:
+            Rejected, Unavailable: a part could not start.
+            Exception: what a loop died of.
+        """
+        started: list[_Part] = []
+        try:
+            await self._build()
+            for part in self._parts():
+                await part.start()
+                started.append(part)
+            opened(self._opened())
+            await self._until(stop)
+        finally:
+            for part in reversed(started):
+                await self._stop_part(part)
+            await self._held.aclose()
+
+    def _parts(self) -> tuple[_Part, ...]:
+        """The start order; the stop order is its reverse."""
+        parts = [
+            _Part("transport", self._transport.start, self._transport.stop),
+            _Part("compute", self._compute.start, self._compute.stop),
+        ]
+        if self._jobs is not None:
+            parts.append(_Part("jobs", _nothing, self._jobs.stop))
+        parts.append(self._loop("reporter", self._reporter.run))
+        if self._scheduler is not None:
+            parts.append(self._loop("scheduler", self._scheduler.run))
+        parts.append(_Part("http", self._http.start, self._http.stop))
+        parts.append(_Part("run file", self._announce, self._forget))
+        return tuple(parts)
+
+    async def _build(self) -> None:
+        """Makes every part; what is opened here is held until the very end."""
+        config, clock = self.config, self._clock
+        if self._dev:
+            failpoints.arm(os.environ.get(failpoints.ENVIRONMENT, ""))
+        self._held.callback(_own(config.node.data_dir).close)
+        self._identity = load_or_create(config.identity_file)
+        self._store = await open_store(config.storage.database, config.node.data_dir, clock)
+        self._held.push_async_callback(self._store.close)
+        self._boot = await self._store.cluster.next_boot()
+        self._transport = self._make_transport(self._identity)
+        self._machine = Machine()
+        self._registry = Registry(
+            self._report,
+            clock,
+            suspect_after=config.transport.suspect_after,
+            dead_after=config.transport.dead_after,
+        )
+        self._registry.register(self._transport)
+        self._reporter = Reporter(self._report, self._transport, clock, config.transport.heartbeat)
+        self._arena = FrameArena()
+        self._held.callback(self._arena.close)
+        workers = config.edge.workers or max(1, self._machine.cores - 1)
+        self._compute = ComputeService(self._spawner, self._arena, clock, config.node.assets_dir, workers)
+        self._compute.register(self._transport)
+        self._jobs = self._make_edge() if Role.EDGE in self._roles else None
+        self._queries: QueryManager | None = None
+        self._scheduler: QueryScheduler | None = None
+        if Role.CLOUD in self._roles:
+            self._make_cloud()
+        token = _token(config.node.data_dir / TOKEN_FILE)
+        self._http = HttpServer(config.http, token, Ports(self._queries, self, self), clock, self._metrics)
+
+    def _make_transport(self, identity: Identity) -> ZmqTransport:
+        settings = self.config.transport
+        allowed = [
+            (peer.key, Peer(peer.name, frozenset(Role(role) for role in peer.roles), fingerprint(peer.key)))
+            for peer in settings.allow
+        ]
+        keys = {peer.address: peer.key for peer in settings.allow}
+        options = LinkOptions(
+            name=self.config.node.name,
+            security=settings.security,
+            heartbeat=settings.heartbeat,
+            suspect_after=settings.suspect_after,
+            max_message=settings.max_message,
+            max_in_flight=settings.max_in_flight,
+            boot=self._boot,
+        )
+        dials = [Dial(address, keys[address]) for address in settings.join]
+        return ZmqTransport(identity, Directory(allowed), settings.listen, dials, self._clock, options)
+
+    def _make_edge(self) -> JobManager:
+        runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock)
+        bench = Bench(runner, self._compute, self._transport, self._clock)
+        jobs = JobManager(self.config.edge.sources, bench, self._spawner, self._arena)
+        jobs.register(self._transport)
+        return jobs
+
+    def _make_cloud(self) -> None:
+        planner = load_scheduler(self.config.cloud.scheduler)
+        self._queries = QueryManager(self._store, self._registry, self._transport, planner, self._clock)
+        self._queries.register()
+        self._scheduler = QueryScheduler(
+            manager=self._queries,
+            planner=planner,
+            store=self._store,
+            registry=self._registry,
+            transport=self._transport,
+            clock=self._clock,
+            tick=self.config.cloud.tick,
+            dead_after=self.config.transport.dead_after,
+        )
+
+    # What the front door asks of a node (api.ports: Nodes and Health)
+
+    @property
+    def fingerprint(self) -> str:
+        """The short form of this node's key, for people."""
+        return self._identity.fingerprint
+
+    @property
+    def public_key(self) -> str:
+        """This node's public key in Z85."""
+        return self._identity.public
+
+    def here(self) -> NodeReport:
+        """This node's own report."""
+        return self._report()
+
+    def views(self) -> tuple[NodeView, ...]:
+        """The peers."""
+        return self._registry.views()
+
+    def problems(self) -> Mapping[str, str | None]:
+        """Every component with what keeps it from being ready, None where nothing does."""
+        linked = {link.peer.name for link in self._transport.links()}
+        dialled = {peer.name for peer in self.config.transport.allow if peer.address in self.config.transport.join}
+        away = sorted(dialled - linked)
+        missing = assets.missing(self.config.node.assets_dir)
+        dead = [name for name, task in self._loops.items() if task.done()]
+        return {
+            "store": self._store.healthy(),
+            "transport": self._transport.healthy(),
+            "peers": f"no link to {', '.join(away)} yet" if away else None,
+            "assets": f"missing: {', '.join(missing)}; run `ecnode assets fetch`" if missing else None,
+            "loops": f"ended: {', '.join(dead)}" if dead else None,
+        }
+
+    def _report(self) -> NodeReport:
+        return NodeReport(
+            name=self.config.node.name,
+            roles=self._roles,
+            labels=self.config.node.labels,
+            version=__version__,
+            boot=self._boot,
+            http=self._http.urls[0] if self._http.urls else "",
+            cores=self._machine.cores,
+            workers=self._compute.workers,
+            services=self._compute.reports(),
+            sources=self._jobs.sources() if self._jobs else (),
+            jobs=self._jobs.jobs() if self._jobs else (),
+            offload=self.config.edge.offload,
+            links=tuple(
+                LinkReport(
+                    peer=link.peer.name, rtt_ms=link.rtt_s * 1000, bytes_out=link.bytes_out, bytes_in=link.bytes_in
+                )
+                for link in self._transport.links()
+            ),
+            **self._machine.figures(),
+        )
+
+    # Life
+
+    def _loop(self, name: str, body: Callable[[], Awaitable[None]]) -> _Part:
+        async def start() -> None:
+            self._loops[name] = asyncio.ensure_future(_run(body))
+
+        async def stop() -> None:
+            self._loops[name].cancel()
+            await asyncio.gather(self._loops[name], return_exceptions=True)
+
+        return _Part(name, start, stop)
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        stopping = asyncio.create_task(stop.wait(), name="stop signal")
+        try:
+            await asyncio.wait({stopping, *self._loops.values()}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        for name, task in self._loops.items():
+            if task.done():
+                log.error("a loop died, this node stops", extra={"loop": name}, exc_info=task.exception())
+                task.result()
+
+    async def _stop_part(self, part: _Part) -> None:
+        try:
+            async with self._clock.timeout(STOP_S):
+                await part.stop()
+        except TimeoutError:
+            log.error("a part did not stop in time", extra={"part": part.name, "seconds": STOP_S})
+
+    def _opened(self) -> Opened:
+        return Opened(
+            self.config.node.name,
+            self.fingerprint,
+            self.public_key,
+            tuple(self._roles),
+            self._transport.endpoints,
+            self._http.urls,
+        )
+
+    async def _announce(self) -> None:
+        data_dir = self.config.node.data_dir
+        rundir.announce(
+            rundir.Running(
+                name=self.config.node.name,
+                roles=tuple(self._roles),
+                url=self._http.urls[0],
+                token_file=str(data_dir / TOKEN_FILE),
+                data_dir=str(data_dir),
+                pid=os.getpid(),
+                started=self._clock.wall(),
+            )
+        )
+
+    async def _forget(self) -> None:
+        rundir.forget(self.config.node.name, os.getpid())
+
+
+async def _nothing() -> None:
+    """Parts that were opened while building have nothing left to start."""
+
+
+async def _run(body: Callable[[], Awaitable[None]]) -> None:
+    await body()
+
+
+def _own(data_dir: Path) -> IO[str]:
+    """Holds the data directory for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        Conflict: another node has it.
+        StorageFailed: it cannot be written.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data_dir / LOCK_FILE).open("a")
+    except OSError as error:
+        raise StorageFailed(f"node.data_dir: {data_dir} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise Conflict(
+            f"another node runs on {data_dir}", hint="stop it, or give this one its own node.data_dir"
+        ) from error
+    return lock
+
+
+def _token(path: Path) -> str:
+    """The bearer token of the front door, made on the first start."""
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+    return path.read_text().strip()

@@ -1,0 +1,275 @@
+"""The commands for video queries."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
+
+import click
+
+from node.cli import SuggestingGroup
+from node.cli.context import Settings, output_option, pass_settings
+from node.cli.exits import FAILED, INTERRUPTED
+from node.cli.output import Column, seconds_text, show_list, show_one
+from node.client import Client
+from node.clock import SystemClock, rfc3339
+from node.errors import Invalid, Malformed, Problem
+from node.model.document import Document, PlanItem, ResultItem, to_document
+from node.model.value import new_id
+from node.model.video import Constraint, Query, QueryState
+
+if TYPE_CHECKING:
+    from node.cli.watch import Watched
+
+MAX_SPEC: Final = 2**20
+FOLLOW_WAIT: Final = 20.0
+
+_CLOCK: Final = SystemClock()
+
+
+@click.group(cls=SuggestingGroup)
+def queries() -> None:
+    """Submit and follow video queries.
+
+    REF is an id, a unique beginning of one, a name, or @last.
+    """
+
+
+@queries.command()
+@click.argument("file", type=click.File("rb"))
+@click.option("--watch", "follow", is_flag=True, help="Follow it to its end; the exit code is the query's.")
+@output_option
+@pass_settings
+def submit(settings: Settings, file: BinaryIO, follow: bool) -> int:
+    """Submit the query that FILE (JSON or TOML, - for standard input) describes."""
+    document = _spec(file.read(MAX_SPEC + 1), str(getattr(file, "name", "")))
+    document.setdefault("id", new_id("q", _CLOCK.wall()))  # made here, so that asking twice is one query
+    with settings.connect() as client:
+        query = client.submit(document)
+        settings.say(f"query {query.id} on {query.node}" + ("" if follow else f"   (follow: ecnode queries watch {query.id})"))
+        if follow:
+            return _follow(settings, client, query.id, None)
+        if settings.output != "table":
+            _show(settings, query)
+    return 0
+
+
+@queries.command("list")
+@click.option("--state", type=click.Choice([state.value for state in QueryState]), help="Only those.")
+@click.option("-n", "--limit", type=click.IntRange(1, 500), default=50, help="How many at most.")
+@click.option("--after", metavar="ID", help="Go on behind this one.")
+@output_option
+@pass_settings
+def listing(settings: Settings, state: str | None, limit: int, after: str | None) -> None:
+    """Queries, newest first."""
+    with settings.connect() as client:
+        page = client.queries(QueryState(state) if state else None, limit, after)
+    show_list(settings, page.items, _COLUMNS, to_document, _id)
+    if not page.items:
+        settings.say("no queries; submit one: ecnode queries submit FILE")
+    if page.following is not None:
+        settings.say(f"more: --after {page.following}")
+
+
+@queries.command()
+@click.argument("ref")
+@output_option
+@pass_settings
+def show(settings: Settings, ref: str) -> None:
+    """One query, and what has happened to it."""
+    with settings.connect() as client:
+        query = client.query(ref)
+        _show(settings, query)
+        if settings.output == "table":
+            for event in client.events(query.id):
+                click.echo(f"  {rfc3339(event.time)}  {event.event} → {event.state}  {event.reason}".rstrip())
+
+
+@queries.command("watch")
+@click.argument("ref", default="@last")
+@click.option("--seconds", type=click.FloatRange(min=0.1), help="Stop watching after so long.")
+@output_option
+@pass_settings
+def watching(settings: Settings, ref: str, seconds: float | None) -> int:
+    """Follow a query to its end; exit code 1 if it fails. Ctrl-C leaves it running."""
+    with settings.connect() as client:
+        return _follow(settings, client, ref, seconds)
+
+
+@queries.command()
+@click.argument("ref", default="@last")
+@output_option
+@pass_settings
+def plan(settings: Settings, ref: str) -> None:
+    """The plans of a query, oldest first; the last one holds."""
+    with settings.connect() as client:
+        _, history = client.plans(ref)
+    show_list(settings, history, _PLAN_COLUMNS, to_document, lambda item: str(item.plan.epoch))
+
+
+@queries.command()
+@click.argument("ref")
+@click.option("--delay", metavar="SECONDS|none", help="Largest delay of the original's kind.")
+@click.option("--latency", metavar="SECONDS|none", help="Largest time from capture to result.")
+@click.option("--accuracy", metavar="FRACTION|none", help="Smallest accuracy.")
+@output_option
+@pass_settings
+def constrain(settings: Settings, ref: str, delay: str | None, latency: str | None, accuracy: str | None) -> None:
+    """Change what must hold; what is not named stays, `none` takes a limit away."""
+    given = {"delay": delay, "latency": latency, "accuracy": accuracy}
+    change = _constraint({field: text for field, text in given.items() if text is not None})
+    with settings.connect() as client:
+        _show(settings, client.constrain(ref, change))
+
+
+@queries.command()
+@click.argument("ref", default="@last")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Only those behind this cursor.")
+@click.option("-n", "--limit", type=click.IntRange(1, 500), default=100, help="How many at most.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the query ends.")
+@output_option
+@pass_settings
+def results(settings: Settings, ref: str, after: int, limit: int, follow: bool) -> None:
+    """Results in order; -f prints each as a line while it comes."""
+    with settings.connect() as client:
+        if follow:
+            _tail(settings, client, client.query(ref), after)
+            return
+        page = client.results(ref, after, limit)
+    show_list(settings, page.items, _RESULT_COLUMNS, to_document, lambda item: str(item.cursor))
+
+
+@queries.command()
+@click.argument("ref")
+@output_option
+@pass_settings
+def stop(settings: Settings, ref: str) -> None:
+    """Stop a query; one that has ended stays as it is."""
+    with settings.connect() as client:
+        query = client.stop(ref)
+    settings.say(f"query {query.id} is {query.state}")
+    if settings.output != "table":
+        _show(settings, query)
+
+
+def _follow(settings: Settings, client: Client, ref: str, seconds: float | None) -> int:
+    from node.cli.watch import watch
+
+    talk: TextIO = sys.stdout if settings.output == "table" else sys.stderr
+    try:
+        seen = watch(client, ref, clock=_CLOCK, out=talk, seconds=seconds, color=settings.color)
+    except KeyboardInterrupt:
+        settings.say(f"the query runs on; again: ecnode queries watch {ref}   end it: ecnode queries stop {ref}")
+        return INTERRUPTED
+    if settings.output == "table":
+        click.echo(_closing(seen))
+    else:
+        _show(settings, seen.query)
+    return FAILED if seen.query.state == QueryState.FAILED else 0
+
+
+def _closing(seen: Watched) -> str:
+    held = "" if seen.delay_held is None else f", {seen.delay_held:.0%} within {seconds_text(seen.query.constraint.delay or 0)}"
+    reason = f": {seen.query.reason}" if seen.query.reason else ""
+    return (
+        f"{seen.query.state}{reason} after {seen.results} results, latency p50 {seconds_text(seen.latency_p50)} "
+        f"p95 {seconds_text(seen.latency_p95)}, delay p50 {seconds_text(seen.delay_p50)}{held}, {len(seen.epochs)} plans"
+    )
+
+
+def _tail(settings: Settings, client: Client, query: Query, after: int) -> None:
+    from node.model.video import QUERY_LIFE
+
+    while True:
+        final = query.state in QUERY_LIFE.terminal
+        page = client.results(query.id, after, 500, 0.0 if final else FOLLOW_WAIT)
+        for item in page.items:
+            after = item.cursor
+            document = json.dumps(to_document(item), ensure_ascii=False, separators=(",", ":"))
+            click.echo(document if settings.output != "name" else str(item.cursor))
+        if final and not page.items:
+            return
+        query = client.query(query.id)
+
+
+def _show(settings: Settings, query: Query) -> None:
+    show_one(settings, query, _COLUMNS, to_document, _id)
+
+
+def _id(query: Query) -> str:
+    return query.id
+
+
+def _asked(query: Query) -> str:
+    return " ".join(f"{field} {value:g}" for field, value in query.constraint if value is not None) or "–"
+
+
+_COLUMNS: Final[Sequence[Column[Query]]] = (
+    Column("ID", _id),
+    Column("NAME", lambda query: query.name or "–"),
+    Column("SOURCE", lambda query: f"{query.node}/{query.source}"),
+    Column("PIPELINE", lambda query: " → ".join(query.pipeline)),
+    Column("WANTED", _asked),
+    Column("STATE", lambda query: f"{query.state}: {query.reason}" if query.reason else str(query.state)),
+    Column("FRAMES", lambda query: f"{query.tally.processed}/{query.tally.captured}"),
+    Column("CREATED", lambda query: rfc3339(query.created_at)),
+)
+_PLAN_COLUMNS: Final[Sequence[Column[PlanItem]]] = (
+    Column("SINCE", lambda item: rfc3339(item.since_at)),
+    Column("EPOCH", lambda item: str(item.plan.epoch)),
+    Column("FPS", lambda item: str(item.plan.video_conf.fps)),
+    Column("RESOLUTION", lambda item: item.plan.video_conf.resolution),
+    Column(
+        "STAGES",
+        lambda item: " → ".join(f"{stage}@{place.node} ({place.role})" for stage, place in item.plan.flow_mapping.items()),
+    ),
+)
+_RESULT_COLUMNS: Final[Sequence[Column[ResultItem]]] = (
+    Column("CURSOR", lambda item: str(item.cursor)),
+    Column("CAPTURED", lambda item: rfc3339(item.captured_at)),
+    Column("FRAME", lambda item: str(item.cam_frame_id)),
+    Column("LATENCY", lambda item: seconds_text(item.latency)),
+    Column("DELAY", lambda item: seconds_text(item.delay)),
+    Column("PLAN", lambda item: str(item.plan_epoch)),
+    Column("STAGES", lambda item: " ".join(f"{stage} {ms:.0f}" for stage, ms in item.stage_ms.items())),
+    Column("OUTPUT", lambda item: json.dumps(item.output, ensure_ascii=False)[:80]),
+)
+
+
+def _spec(content: bytes, name: str) -> Document:
+    if len(content) > MAX_SPEC:
+        raise Invalid(f"{name} is larger than {MAX_SPEC} bytes")
+    try:
+        found: object = (
+            tomllib.loads(content.decode()) if name.endswith(".toml") else json.loads(content, object_pairs_hook=_once)
+        )
+        text = json.dumps(found, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Malformed(f"{name} cannot be read: {error}", hint="TOML where the name ends in .toml, JSON otherwise") from error
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise Malformed(f"{name} holds no object")
+    return document
+
+
+def _once(pairs: Sequence[tuple[str, object]]) -> Mapping[str, object]:
+    names = [name for name, _ in pairs]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise Malformed(f"given twice: {', '.join(doubled)}")
+    return dict(pairs)
+
+
+def _constraint(given: Mapping[str, str]) -> Constraint:
+    from pydantic import ValidationError
+
+    if not given:
+        raise Invalid("nothing to change", hint="name --delay, --latency or --accuracy")
+    try:
+        return Constraint.model_validate_strings({field: None if text == "none" else text for field, text in given.items()})
+    except ValidationError as error:
+        faults = [Problem(f"--{fault['loc'][0]}", fault["msg"]) for fault in error.errors()]
+        raise Invalid("the limits are wrong", problems=faults) from None

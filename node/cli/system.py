@@ -1,0 +1,232 @@
+"""How does a whole system of real nodes come up on one machine, and go away without a trace?
+
+Keys, configs and data live in a temporary folder. Each node is a process of its own, started by the command that a user
+would type; it ends when this process ends, however that happens, because its standard input closes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from node.errors import ChildLost, Unavailable
+from node.transport.keys import load_or_create
+
+START_S: Final = 20.0
+STOP_S: Final = 5.0
+CLOUD: Final = "cloud-1"
+HTTP_PORT: Final = 7480  # of the cloud, where it is free: the address that a user guesses first
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A clip that stands for a camera."""
+
+    name: str
+    clip: Path
+    kind: str
+
+
+@dataclass(slots=True)
+class _Member:
+    name: str
+    role: str
+    folder: Path
+    peer_port: int
+    http_port: int
+    key: str
+    process: subprocess.Popen[str] | None = None
+
+
+class LocalSystem:
+    """A cloud and some edges on loopback; a context manager that ends and removes all of it."""
+
+    def __init__(self, edges: int, sources: Sequence[Source], assets: Path) -> None:
+        self._stack = ExitStack()
+        self._root = Path(tempfile.mkdtemp(prefix="ecnode-"))
+        self._stack.callback(shutil.rmtree, self._root, ignore_errors=True)
+        self._sources = tuple(sources)
+        self._assets = assets
+        names = [(CLOUD, "cloud")] + [(f"edge-{number}", "edge") for number in range(1, edges + 1)]
+        ports = _free_ports(2 * len(names))
+        self._members = [
+            self._member(name, role, ports[2 * place], ports[2 * place + 1]) for place, (name, role) in enumerate(names)
+        ]
+        if _is_free(HTTP_PORT):
+            self._members[0].http_port = HTTP_PORT
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The nodes, the cloud first."""
+        return tuple(member.name for member in self._members)
+
+    def url(self, name: str = CLOUD) -> str:
+        """Where a node's API answers."""
+        return f"http://127.0.0.1:{self._find(name).http_port}"
+
+    def token_file(self, name: str = CLOUD) -> Path:
+        """The file with a node's token."""
+        return self._find(name).folder / "data" / "token"
+
+    def pid(self, name: str) -> int:
+        """The process id of a node."""
+        process = self._find(name).process
+        if process is None:
+            raise ChildLost(f"'{name}' was not started")
+        return process.pid
+
+    def start(self) -> None:
+        """Starts every node; returns once each has opened its doors.
+
+        Raises:
+            Unavailable: a node did not come up; its last log lines are in the message.
+        """
+        try:
+            for member in self._members:
+                self._launch(member)
+            for member in self._members:
+                self._wait_open(member)
+        except BaseException:
+            self.stop()
+            raise
+
+    def kill(self, name: str) -> None:
+        """Ends a node as a power cut would."""
+        process = self._find(name).process
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def restart(self, name: str) -> None:
+        """Starts a node that has ended, on its old data."""
+        member = self._find(name)
+        self._launch(member)
+        self._wait_open(member)
+
+    def stop(self) -> tuple[int, ...]:
+        """Ends every node and removes the folder; the exit codes. Harmless when repeated."""
+        running = [member.process for member in self._members if member.process is not None]
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        codes = tuple(_wait(process) for process in running)
+        for process in running:
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
+        self._stack.close()
+        return codes
+
+    def _find(self, name: str) -> _Member:
+        return next(member for member in self._members if member.name == name)
+
+    def _member(self, name: str, role: str, peer_port: int, http_port: int) -> _Member:
+        folder = self._root / name
+        folder.mkdir(mode=0o700)
+        key = load_or_create(folder / "data" / "identity.key").public
+        return _Member(name, role, folder, peer_port, http_port, key)
+
+    def _launch(self, member: _Member) -> None:
+        config = member.folder / "node.toml"
+        config.write_text(self._config(member))
+        with (member.folder / "stderr").open("ab") as stderr:
+            member.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "node", "up", "--dev", "--attached", "-c", str(config)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                start_new_session=True,
+            )
+
+    def _wait_open(self, member: _Member) -> None:
+        process = member.process
+        if process is None or process.stdout is None:
+            raise ChildLost(f"'{member.name}' was not started")
+        for line in process.stdout:
+            if line.startswith("ready in"):
+                return
+        _wait(process)
+        said = (member.folder / "stderr").read_text(errors="replace")[-2000:]
+        raise Unavailable(f"'{member.name}' ended with exit code {process.returncode} before it was ready: {said}")
+
+    def _config(self, member: _Member) -> str:
+        place = self._members.index(member)
+        # each node dials the ones before it, so that any two have a direct link and only one side of it dials
+        dialled = [f'"{_address(other)}"' for other in self._members[:place]]
+        lines = [
+            "schema = 1",
+            "[node]",
+            f'name = "{member.name}"',
+            f'roles = ["{member.role}"]',
+            f"data_dir = '{member.folder / 'data'}'",
+            f"assets_dir = '{self._assets}'",
+            "[transport]",
+            f'listen = ["{_address(member)}"]',
+            f"join = [{', '.join(dialled)}]",
+        ]
+        for other in self._members:
+            if other is not member:
+                lines += [
+                    "[[transport.allow]]",
+                    f'name = "{other.name}"',
+                    f"key = '{other.key}'",
+                    f'roles = ["{other.role}"]',
+                    f'address = "{_address(other)}"',
+                ]
+        lines += ["[http]", f'listen = "127.0.0.1:{member.http_port}"', "[edge]", "workers = 1"]
+        if member.role == "edge":
+            for source in self._sources:
+                lines += [
+                    f"[edge.sources.{source.name}]",
+                    f"url = '{source.clip}'",
+                    f'kind = "{source.kind}"',
+                    "loop = true",
+                ]
+        return "\n".join(lines) + "\n"
+
+
+def _address(member: _Member) -> str:
+    return f"tcp://127.0.0.1:{member.peer_port}"
+
+
+def _wait(process: subprocess.Popen[str]) -> int:
+    try:
+        return process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

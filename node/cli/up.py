@@ -1,0 +1,89 @@
+"""How is one node run from the command line, and what does it say when it is open?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from node import __version__
+from node.cli.config import config_options, known_here
+from node.config import config_files, load, refuse_unbuilt_roles
+
+if TYPE_CHECKING:
+    from node.app import Opened
+    from node.config import NodeConfig
+
+
+@click.command()
+@config_options
+@click.option("--attached", is_flag=True, hidden=True, help="End when standard input is closed.")
+def up(files: tuple[Path, ...], sets: tuple[str, ...], dev: bool, attached: bool) -> None:
+    """Run a node until TERM or Ctrl-C."""
+    config = load(config_files(files, os.environ), os.environ, sets, known_here(dev)).config
+    refuse_unbuilt_roles(config)
+    from node import journal
+    from node.app import LOG_FOLDER
+
+    kept = journal.configure(
+        level=config.log.level,
+        form=config.log.format,
+        here=config.node.name,
+        folder=config.node.data_dir / LOG_FOLDER,
+    )
+    try:
+        _run_on_a_quick_loop(_run(config, dev=dev, attached=attached))
+    finally:
+        kept.close()
+
+
+def _run_on_a_quick_loop(node: Coroutine[None, None, None]) -> None:
+    if sys.platform == "win32":
+        asyncio.run(node)
+    else:
+        import uvloop
+
+        uvloop.run(node)
+
+
+async def _run(config: NodeConfig, *, dev: bool, attached: bool) -> None:
+    from node.app import Node
+    from node.clock import SystemClock
+    from node.roles.shared.processes import ProcessSpawner
+
+    clock = SystemClock()
+    began = clock.monotonic()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if attached:
+        threading.Thread(target=_wait_for_end, args=(loop, stop), name="standard input", daemon=True).start()
+
+    def opened(node: Opened) -> None:
+        click.echo(_banner(node))
+        click.echo(f"ready in {clock.monotonic() - began:.1f} s")
+        sys.stdout.flush()
+
+    await Node(config, clock, ProcessSpawner(clock), dev=dev).run(stop, opened)
+
+
+def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    while sys.stdin.buffer.read(4096):
+        continue
+    loop.call_soon_threadsafe(stop.set)
+
+
+def _banner(node: Opened) -> str:
+    rows = [f"ecnode {__version__}  {node.name}  {node.fingerprint}   roles: {', '.join(node.roles)}"]
+    rows += [f"  peers      {endpoint}   curve, admit by allow-list" for endpoint in node.endpoints]
+    rows += [f"  api        {url}/api/v1" for url in node.urls]
+    rows += [f"  key        {node.public_key}   (for transport.allow of its peers)"]
+    return "\n".join(rows)

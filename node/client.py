@@ -1,0 +1,247 @@
+"""How does a command or a script talk to a node?
+
+Plain blocking HTTP over the standard library, one connection kept open. What the node refuses comes back as the same error that
+it raised there. Every request may be repeated: ids are made by the caller, so a lost answer is asked for again once.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+from node.errors import (
+    DeadlineExceeded,
+    EcnodeError,
+    Invalid,
+    Malformed,
+    PeerUnreachable,
+    Problem,
+    TooLarge,
+    from_wire,
+)
+from node.model.cluster import NodeView
+from node.model.document import (
+    Document,
+    NodeCard,
+    PlanItem,
+    Readiness,
+    ResultItem,
+    from_document,
+    to_document,
+)
+from node.model.value import Value
+from node.model.video import Constraint, Event, Plan, Query, QueryRequest, QueryState, Runtime
+
+V = TypeVar("V", bound=Value)
+
+API: Final = "/api/v1"
+TIMEOUT: Final = 10.0
+MAX_ANSWER: Final = 32 * 2**20  # a page of 500 results with 100 boxes each is 5 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[V]):
+    """Part of a list; `following` is what to pass as `after` to go on, None at the end."""
+
+    items: tuple[V, ...]
+    following: str | int | None
+
+
+class Client:
+    """A node's HTTP API.
+
+    Args:
+        url: `http://HOST:PORT`, or https.
+        token: sent as a bearer; empty sends none.
+        timeout: seconds to wait for an answer, on top of what a long poll waits.
+
+    Raises:
+        Whatever the node reports, and PeerUnreachable where nothing listens, DeadlineExceeded where nothing answers.
+    """
+
+    def __init__(self, url: str, token: str = "", timeout: float = TIMEOUT) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise Invalid(f"'{url}' is not an address such as http://127.0.0.1:7480")
+        self.url = url.rstrip("/")
+        self._token = token
+        self._timeout = timeout
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.hostname, parts.port, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hangs up; the next request dials again."""
+        self._connection.close()
+
+    def ready(self) -> Readiness:
+        """Whether the node can work; not an error when it cannot."""
+        status, content = self._exchange("GET", "/readyz", None, self._timeout)
+        if status not in {200, 503}:
+            raise _refusal(status, content)
+        return from_document(Readiness, _document(content))
+
+    def node(self) -> NodeCard:
+        """The node that answers here."""
+        return from_document(NodeCard, self._get("/node"))
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        """The nodes it knows."""
+        return _page(NodeView, self._get("/nodes")).items
+
+    def submit(self, request: QueryRequest | Document) -> Query:
+        """Submits a query, as a value or as the document a user wrote; give it an id, so that a repeat is harmless."""
+        body = to_document(request) if isinstance(request, QueryRequest) else request
+        return from_document(Query, self._send("POST", "/queries", body))
+
+    def queries(self, state: QueryState | None = None, limit: int = 50, after: str | None = None) -> Page[Query]:
+        """Queries, newest first."""
+        return _page(Query, self._get("/queries", {"state": state, "limit": limit, "after": after}))
+
+    def query(self, ref: str) -> Query:
+        """One query."""
+        return from_document(Query, self._get(f"/queries/{quote(ref, safe='')}"))
+
+    def constrain(self, ref: str, change: Constraint) -> Query:
+        """Changes the fields that were set on `change`, and only those."""
+        body = {field: value for field, value in to_document(change).items() if field in change.model_fields_set}
+        return from_document(Query, self._send("PATCH", f"/queries/{quote(ref, safe='')}/constraint", body))
+
+    def stop(self, ref: str) -> Query:
+        """Stops a query."""
+        return from_document(Query, self._send("POST", f"/queries/{quote(ref, safe='')}/stop", None))
+
+    def results(self, ref: str, after: int = 0, limit: int = 100, wait: float = 0.0) -> Page[ResultItem]:
+        """Results behind a cursor; waits up to `wait` seconds for the first of them."""
+        parameters = {"after": after, "limit": limit, "wait": wait}
+        return _page(ResultItem, self._get(f"/queries/{quote(ref, safe='')}/results", parameters, self._timeout + wait))
+
+    def runtime(self, ref: str) -> Runtime:
+        """What the newest results say."""
+        return from_document(Runtime, self._get(f"/queries/{quote(ref, safe='')}/runtime"))
+
+    def plans(self, ref: str) -> tuple[Plan | None, tuple[PlanItem, ...]]:
+        """The plan of now and every plan with its moment, in order."""
+        found = self._get(f"/queries/{quote(ref, safe='')}/plan")
+        current, history = found.get("current"), found.get("history")
+        if not isinstance(history, list):
+            raise Malformed("the answer has no plan history")
+        return (
+            from_document(Plan, current) if current is not None else None,
+            tuple(from_document(PlanItem, item) for item in history),
+        )
+
+    def picture(self, ref: str) -> bytes:
+        """The newest annotated frame as JPEG."""
+        status, content = self._exchange("GET", f"{API}/queries/{quote(ref, safe='')}/picture.jpg", None, self._timeout)
+        if status != 200:
+            raise _refusal(status, content)
+        return content
+
+    def events(self, ref: str) -> tuple[Event, ...]:
+        """Every transition of a query."""
+        return _page(Event, self._get(f"/queries/{quote(ref, safe='')}/events")).items
+
+    def metrics(self) -> str:
+        """The node's figures in the Prometheus text format."""
+        status, content = self._exchange("GET", "/metrics", None, self._timeout)
+        if status != 200:
+            raise _refusal(status, content)
+        return content.decode()
+
+    def _get(self, path: str, parameters: Mapping[str, object] | None = None, timeout: float = 0.0) -> Document:
+        given = {name: value for name, value in (parameters or {}).items() if value is not None}
+        target = f"{API}{path}?{urlencode(given)}" if given else f"{API}{path}"
+        return self._answered("GET", target, None, timeout or self._timeout)
+
+    def _send(self, method: str, path: str, body: Document | None) -> Document:
+        return self._answered(method, f"{API}{path}", body, self._timeout)
+
+    def _answered(self, method: str, target: str, body: Document | None, timeout: float) -> Document:
+        status, content = self._exchange(method, target, body, timeout)
+        if status not in {200, 201}:
+            raise _refusal(status, content)
+        return _document(content)
+
+    def _exchange(self, method: str, target: str, body: Document | None, timeout: float) -> tuple[int, bytes]:
+        kept = self._connection.sock is not None
+        try:
+            return self._once(method, target, body, timeout)
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
+            self.close()
+            if not kept:
+                raise self._unreachable(error) from error
+        except TimeoutError as error:
+            self.close()
+            raise DeadlineExceeded(f"{self.url} did not answer within {timeout:g} s", hint="try a longer --timeout") from error
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise self._unreachable(error) from error
+        return self._exchange(method, target, body, timeout)  # the node had closed the idle connection: once more, dialled anew
+
+    def _once(self, method: str, target: str, body: Document | None, timeout: float) -> tuple[int, bytes]:
+        self._connection.timeout = timeout
+        if isinstance(self._connection.sock, socket.socket):
+            self._connection.sock.settimeout(timeout)
+        headers = {"Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        self._connection.request(method, target, None if body is None else json.dumps(body), headers)
+        answer = self._connection.getresponse()
+        content = answer.read(MAX_ANSWER + 1)
+        if len(content) > MAX_ANSWER:
+            self.close()
+            raise TooLarge(f"the answer is larger than {MAX_ANSWER} bytes", hint="ask for fewer items with limit")
+        return answer.status, content
+
+    def _unreachable(self, error: Exception) -> PeerUnreachable:
+        return PeerUnreachable(
+            f"no node answers at {self.url}: {error}",
+            hint="start one with `ecnode up -c FILE` or try `ecnode dev`; another address: --url",
+        )
+
+
+def _document(content: bytes) -> Document:
+    try:
+        found = json.loads(content)
+    except ValueError as error:
+        raise Malformed("the answer is not JSON: is this an ecnode's address?") from error
+    if not isinstance(found, dict):
+        raise Malformed("the answer is not a JSON object: is this an ecnode's address?")
+    return found
+
+
+def _page(kind: type[V], found: Document) -> Page[V]:
+    items, following = found.get("items"), found.get("next")
+    if not isinstance(items, list) or not isinstance(following, str | int | None):
+        raise Malformed("the answer is not a list")
+    return Page(tuple(from_document(kind, item) for item in items), following)
+
+
+def _refusal(status: int, content: bytes) -> EcnodeError:
+    try:
+        found = _document(content)
+    except Malformed:
+        return Malformed(f"HTTP {status} without an explanation: is this an ecnode's address?")
+    error = from_wire(str(found.get("code", "")), str(found.get("detail", "")), str(found.get("hint", "")))
+    error.problems = tuple(_problems(found.get("errors")))
+    return error
+
+
+def _problems(faults: object) -> Sequence[Problem]:
+    if not isinstance(faults, list):
+        return ()
+    return [Problem(str(fault.get("path", "")), str(fault.get("message", ""))) for fault in faults if isinstance(fault, dict)]

@@ -1,0 +1,41 @@
+"""What is this node told to do? `load` answers with a checked config, or with everything that is wrong with it."""
+
+from node.config.checks import Known
+from node.config.loading import Loaded, config_files, load, refuse_unbuilt_roles
+from node.config.problems import ConfigProblem, report
+from node.config.schema import (
+    AllowedPeer,
+    CloudConfig,
+    EdgeConfig,
+    HttpConfig,
+    LogConfig,
+    NodeConfig,
+    NodeSection,
+    RoleName,
+    ServiceConfig,
+    SourceConfig,
+    StorageConfig,
+    TransportConfig,
+)
+
+__all__ = [
+    "AllowedPeer",
+    "CloudConfig",
+    "ConfigProblem",
+    "EdgeConfig",
+    "HttpConfig",
+    "Known",
+    "Loaded",
+    "LogConfig",
+    "NodeConfig",
+    "NodeSection",
+    "RoleName",
+    "ServiceConfig",
+    "SourceConfig",
+    "StorageConfig",
+    "TransportConfig",
+    "config_files",
+    "load",
+    "refuse_unbuilt_roles",
+    "report",
+]

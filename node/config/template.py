@@ -1,0 +1,81 @@
+"""What does a first config look like? `ecnode init` writes it: short, commented, and valid before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from node.config.schema import RoleName
+
+_HEAD: Final = """\
+# Settings of one ecnode node; each line behind a # is an example or a default that can be changed.
+# Look it over: ecnode check    start: ecnode up    all settings: ecnode config show --origin
+schema = 1
+
+[node]
+name  = "{name}"
+roles = [{roles}]
+# labels   = {{ site = "hq" }}
+# data_dir = "~/.local/share/ecnode"      # identity key, token, database
+
+[transport]
+"""
+_CLOUD_TRANSPORT: Final = """\
+listen = ["tcp://0.0.0.0:7440"]           # other nodes connect here; only those named below get in
+# One entry for each edge. `ecnode id` on the edge prints its key.
+# [[transport.allow]]
+# name  = "edge-1"
+# key   = "the 40 characters of its public key"
+# roles = ["edge"]
+"""
+_MEMBER_TRANSPORT: Final = """\
+# The cloud to connect to. `ecnode id` on the cloud prints its key; this node's key goes into the cloud's file.
+# join = ["tcp://10.0.0.5:7440"]
+# [[transport.allow]]
+# name    = "cloud-1"
+# key     = "the 40 characters of its public key"
+# roles   = ["cloud"]
+# address = "tcp://10.0.0.5:7440"
+"""
+_HTTP: Final = """\
+
+[http]
+listen = "127.0.0.1:7480"                 # HTTP API; any other address needs auth = "token"
+auth   = "token"
+"""
+_SECTIONS: Final[dict[RoleName, str]] = {
+    "cloud": """\
+
+[cloud]
+scheduler = "ewma"
+tick      = "1s"
+""",
+    "edge": """\
+
+[edge]
+# workers = 2                             # default: cores - 1
+offload = "auto"                          # auto | never | always
+# [edge.sources.lobby]
+# url  = "rtsp://camera-1/stream1"        # or a file, or the number of a camera: "0"
+# kind = "people indoor"
+# fps  = 15
+""",
+    "talent": """\
+
+[talent]                                  # this role is not built into this release, `ecnode up` says so
+plotter = "builtin"
+""",
+    "federated": """\
+
+[federated]                               # this role is not built into this release, `ecnode up` says so
+approve = "ask"
+""",
+}
+
+
+def render(roles: Sequence[RoleName], name: str) -> str:
+    """The text of a config for a node of these roles."""
+    listed = ", ".join(f'"{role}"' for role in roles)
+    head = _HEAD.format(name=name, roles=listed)
+    transport = _CLOUD_TRANSPORT if "cloud" in roles else _MEMBER_TRANSPORT
+    return head + transport + _HTTP + "".join(_SECTIONS[role] for role in roles)

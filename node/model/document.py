@@ -1,0 +1,106 @@
+"""How does a value look to a reader at the HTTP door, and how does a client read it back?
+
+The only place that turns wall seconds into RFC 3339 and back: inside the program time is a number, and every field named
+`time` or `…_at` of a value object is a wall time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Final, TypeAlias, TypeVar
+
+from pydantic import Field, JsonValue, ValidationError
+
+from node.clock import rfc3339
+from node.errors import Malformed
+from node.model.cluster import NodeReport
+from node.model.value import Count, QueryId, Seconds, Text, Value
+from node.model.video import Plan, QueryState, Result
+
+V = TypeVar("V", bound=Value)
+Document: TypeAlias = dict[str, JsonValue]
+
+MAX_PAGE: Final = 500
+MAX_WAIT: Final = 30.0  # seconds that a long poll may last; below the idle time-out of common proxies
+
+
+class NodeCard(Value):
+    """A node about itself: its newest figures and its identity. `uptime_s` counts from the opening of the door."""
+
+    report: NodeReport
+    fingerprint: Text
+    public_key: Text
+    uptime_s: Seconds
+
+
+class ResultItem(Result):
+    """A result and its place in the query's list."""
+
+    cursor: Count
+
+
+class PlanItem(Value):
+    """A plan and the moment from which it was the query's newest."""
+
+    since_at: Seconds
+    plan: Plan
+
+
+class Readiness(Value):
+    """Whether the node can do its work; a component that can not is named with the reason, the others with null."""
+
+    ready: bool
+    components: dict[str, Text | None]
+
+
+class ListQuery(Value):
+    """Query string of a list of queries: newest first, going on behind the id `after`."""
+
+    state: QueryState | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    after: QueryId | None = None
+
+
+class ResultsQuery(Value):
+    """Query string of the results: those behind the cursor `after`, waiting up to `wait` seconds for the first."""
+
+    after: Count = 0
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
+    wait: Annotated[float, Field(ge=0.0, le=MAX_WAIT, allow_inf_nan=False)] = 0.0
+
+
+def to_document(value: Value) -> Document:
+    """The value as JSON-ready data with its wall times in RFC 3339."""
+    document: Document = value.model_dump(mode="json")
+    for field, content in value:
+        if isinstance(content, Value):
+            document[field] = to_document(content)
+        elif _is_wall(field) and isinstance(content, int | float):
+            document[field] = rfc3339(content)
+    return document
+
+
+def from_document(kind: type[V], document: object) -> V:
+    """The value that `to_document` made the document from.
+
+    Raises:
+        Malformed: the document is not one of a `kind`, for instance because the other side is of another release.
+    """
+    try:
+        if not isinstance(document, Mapping):
+            raise TypeError(f"a {type(document).__name__} is not an object")
+        fields = {
+            field: datetime.fromisoformat(content).timestamp() if _is_wall(field) and isinstance(content, str) else content
+            for field, content in document.items()
+        }
+        return kind.model_validate(fields)
+    except (TypeError, ValueError, ValidationError) as error:
+        raise Malformed(
+            f"the answer is not a {kind.__name__} as this release knows it: {error}",
+            hint="compare `ecnode version` on both sides",
+        ) from error
+
+
+def _is_wall(field: str) -> bool:
+    return field == "time" or field.endswith("_at")

@@ -1,0 +1,256 @@
+"""Where do the pictures come from?
+
+A source is a video file, a folder of pictures, a camera of this machine, or an address that FFmpeg understands. It decodes one
+picture per `read`, as quickly as it can: keeping time is the reader's business. Everything here blocks and runs in a capture
+child, because a decoder that meets hostile bytes may hang or crash. Whatever goes wrong is `Unavailable` with a sentence that
+names the source.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from node.errors import EcnodeError, Unavailable
+from node.pipeline.video.codec import check_pixels, decode_checked, decode_jpeg, jpeg_size, png_size
+from node.pipeline.video.opencv import cv2
+from node.pipeline.video.service import Picture
+
+OPEN_SECONDS: Final = 10.0
+READ_SECONDS: Final = 10.0
+DEFAULT_FPS: Final = 25.0
+MAX_FPS: Final = 240.0
+FOLDER_FPS: Final = 5.0
+MAX_FOLDER_PICTURES: Final = 100_000  # names of 255 bytes: 25 MB at most
+MAX_PICTURE_BYTES: Final = 64 << 20
+SHORTFALL: Final = 0.9  # a clip that ends before this share of its announced pictures is damaged, not finished
+
+_REMOTE: Final = frozenset({"http", "https", "rtsp", "rtsps"})
+_PICTURES: Final = {".jpg": jpeg_size, ".jpeg": jpeg_size, ".png": png_size}
+
+
+class Source(Protocol):
+    """An open source; whoever opened it closes it."""
+
+    @property
+    def fps(self) -> float:
+        """Pictures per second as the source announces them."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it sets the pace itself: a camera or a stream, not a file."""
+
+    @property
+    def width(self) -> int:
+        """Width of the first picture."""
+
+    @property
+    def height(self) -> int:
+        """Height of the first picture."""
+
+    @property
+    def position(self) -> int:
+        """Index of the last picture within the clip or folder, -1 before the first; starts again where a loop does."""
+
+    def read(self) -> Picture | None:
+        """The next picture, or None at the end of the stream.
+
+        Raises:
+            Unavailable: the source is damaged, has gone, or stopped sending.
+        """
+
+    def close(self) -> None:
+        """Frees the decoder; may be repeated."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+def open_source(url: str, loop: bool) -> Source:
+    """Opens a path, a `file://` URL, the index of a camera, or an http, https, rtsp or rtsps URL.
+
+    `loop` starts a file or a folder again at its end; cameras and live streams have none.
+
+    Raises:
+        Unavailable: there is nothing to read, or no decoder that can read it.
+    """
+    scheme = urlsplit(url).scheme.lower()
+    if url.isdecimal():
+        return _Video(url, loop=False, live=True)
+    if scheme in _REMOTE:
+        return _Video(url, loop=loop, live=scheme.startswith("rtsp"))
+    if scheme not in {"", "file"}:
+        raise Unavailable(f"source '{url}' has a scheme that no reader knows", hint="use a path, a camera index, http or rtsp")
+    place = Path(unquote(urlsplit(url).path) if scheme else url).expanduser()
+    if place.is_dir():
+        return _Folder(place, loop)
+    check_file(place)
+    return _Video(str(place.absolute()), loop=loop, live=False)
+
+
+def pictures(source: Source) -> Iterator[Picture]:
+    """Every picture up to the end of the stream."""
+    while (picture := source.read()) is not None:
+        yield picture
+
+
+def check_file(place: Path) -> None:
+    """Refuses a file that cannot hold a picture.
+
+    Raises:
+        Unavailable: it is not there, no regular file, or empty.
+    """
+    try:
+        if not place.is_file():
+            raise Unavailable(f"source {place} is not there", hint="check the path in the config of this edge")
+        if place.stat().st_size == 0:
+            raise Unavailable(f"source {place} is empty")
+    except OSError as fault:
+        raise Unavailable(f"source {place} cannot be read: {fault.strerror}") from fault
+
+
+class _Opened:
+    """What every source shares: its announced figures, and the end of a with block."""
+
+    def __init__(self) -> None:
+        self.fps = DEFAULT_FPS
+        self.width = 0
+        self.height = 0
+        self.position = -1
+        self.live = False
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class _Video(_Opened):
+    """Anything that `cv2.VideoCapture` opens."""
+
+    def __init__(self, url: str, *, loop: bool, live: bool) -> None:
+        super().__init__()
+        self._url, self._loop, self.live = url, loop, live
+        self._capture = self._open()
+        announced = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = min(announced, MAX_FPS) if math.isfinite(announced) and announced > 0 else DEFAULT_FPS
+
+    def read(self) -> Picture | None:
+        picture = self._next()
+        if picture is not None:
+            return picture
+        if self.live:
+            raise Unavailable(f"source {self._url} stopped sending after {self.position + 1} pictures")
+        self._check_complete()
+        if not self._loop:
+            return None
+        self.close()
+        self._capture = self._open()
+        picture = self._next()
+        if picture is None:  # it was readable a round ago; never try again for ever
+            raise Unavailable(f"source {self._url} gave no picture when it was started again")
+        return picture
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def _open(self) -> cv2.VideoCapture:
+        if self._url.isdecimal():
+            capture = cv2.VideoCapture(int(self._url))
+        else:
+            if "://" not in self._url:
+                check_file(Path(self._url))
+            times = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(OPEN_SECONDS * 1000)]
+            times += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(READ_SECONDS * 1000)]
+            capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, [*times, cv2.CAP_PROP_N_THREADS, 1])
+        if not capture.isOpened():
+            raise Unavailable(f"source {self._url} cannot be opened: it does not answer, or is no video that can be decoded")
+        self.position = -1
+        self.width, self.height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        try:
+            check_pixels(self.width, self.height)
+        except EcnodeError as fault:
+            capture.release()
+            raise Unavailable(f"source {self._url} is refused: {fault.message}") from fault
+        return capture
+
+    def _next(self) -> Picture | None:
+        try:
+            done, picture = self._capture.read()
+        except cv2.error as fault:
+            raise Unavailable(f"source {self._url} cannot be decoded after {self.position + 1} pictures") from fault
+        if not done or picture is None:
+            return None
+        self.position += 1
+        return np.asarray(picture, np.uint8)
+
+    def _check_complete(self) -> None:
+        seen, announced = self.position + 1, self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        if seen == 0:
+            raise Unavailable(f"source {self._url} holds no picture that can be decoded")
+        if announced > 0 and seen < SHORTFALL * announced:  # single broken pictures are skipped by the decoder
+            raise Unavailable(f"source {self._url} is damaged: it ends after {seen} of {announced:.0f} pictures")
+
+
+class _Folder(_Opened):
+    """The JPEG and PNG files of a folder, by name."""
+
+    def __init__(self, folder: Path, loop: bool) -> None:
+        super().__init__()
+        self._folder, self._loop = folder, loop
+        self._names = self._list()
+        self.fps = FOLDER_FPS
+        self._first: Picture | None = self._decode(self._names[0])
+        self.height, self.width = self._first.shape[:2]
+
+    def read(self) -> Picture | None:
+        if self.position + 1 >= len(self._names):
+            if not self._loop:
+                return None
+            self._names, self.position = self._list(), -1  # pictures may have come since
+        picture = self._first if self._first is not None else self._decode(self._names[self.position + 1])
+        self._first = None
+        self.position += 1
+        return picture
+
+    def _list(self) -> list[str]:
+        try:
+            names = sorted(place.name for place in self._folder.iterdir() if place.suffix.lower() in _PICTURES)
+        except OSError as fault:
+            raise Unavailable(f"source {self._folder} cannot be listed: {fault.strerror}") from fault
+        if not names:
+            raise Unavailable(f"source {self._folder} holds no .jpg, .jpeg or .png file")
+        if len(names) > MAX_FOLDER_PICTURES:
+            raise Unavailable(f"source {self._folder} holds {len(names)} pictures; the limit is {MAX_FOLDER_PICTURES}")
+        return names
+
+    def _decode(self, name: str) -> Picture:
+        place = self._folder / name
+        check_file(place)
+        try:
+            with place.open("rb") as file:
+                data = file.read(MAX_PICTURE_BYTES + 1)
+            if len(data) > MAX_PICTURE_BYTES:
+                raise Unavailable(f"source {place} has more than {MAX_PICTURE_BYTES} bytes")
+            measure = _PICTURES[place.suffix.lower()]
+            if measure is jpeg_size:
+                return decode_jpeg(data)
+            check_pixels(*measure(data))
+            return decode_checked(data)
+        except OSError as fault:
+            raise Unavailable(f"source {place} cannot be read: {fault.strerror}") from fault
+        except Unavailable:
+            raise
+        except EcnodeError as fault:
+            raise Unavailable(f"source {place} cannot be decoded: {fault.message}") from fault

@@ -1,0 +1,232 @@
+"""Who accepts queries, remembers them and hands out their results?
+
+The query manager is the front door's view of the cloud role, and the place where the edges' results arrive. Every answer
+comes from the store; only the newest few results of running queries are kept at hand, for their runtime figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from node.clock import Clock
+from node.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Unavailable
+from node.model.message import (
+    JOB_PICTURE,
+    JOB_PROGRESS,
+    JOB_STOP,
+    JobPictureRequest,
+    JobProgress,
+    JobProgressReply,
+    JobStop,
+)
+from node.model.value import new_id
+from node.model.video import QUERY_LIFE, Constraint, Event, Plan, Query, QueryRequest, QueryState, Result, Runtime
+from node.pipeline.stage import check_pipeline
+from node.pipeline.video.planner.base import Scheduler
+from node.pipeline.video.profile import WINDOW, runtime_of
+from node.roles.shared.registry import Registry
+from node.storage import Store
+from node.transport.base import Answer, Call, Transport
+
+log = logging.getLogger(__name__)
+
+PICTURE_TIMEOUT_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 2.0
+PLANS_AT_HAND: Final = 4  # results of a plan arrive a few frames after the next one was chosen
+
+
+class Live:
+    """What is kept at hand of a running query."""
+
+    def __init__(self) -> None:
+        self.results: deque[Result] = deque(maxlen=WINDOW)
+        self.plans: dict[int, Plan] = {}
+
+    def remember(self, plan: Plan) -> None:
+        """Keeps the plan for the results that will come under it."""
+        self.plans[plan.epoch] = plan
+        for epoch in sorted(self.plans)[:-PLANS_AT_HAND]:
+            del self.plans[epoch]
+
+
+class QueryManager:
+    """Queries of this cloud. `changed` is called when the scheduler has something to do."""
+
+    def __init__(self, store: Store, registry: Registry, transport: Transport, planner: Scheduler, clock: Clock) -> None:
+        self._store = store
+        self._registry = registry
+        self._transport = transport
+        self._planner = planner
+        self._clock = clock
+        self._live: dict[str, Live] = {}
+        self._arrived = asyncio.Condition()
+        self.changed: Callable[[], None] = lambda: None
+
+    def register(self) -> None:
+        """Takes the edges' results; only before the transport starts."""
+        self._transport.answer(JOB_PROGRESS, self._progress)
+
+    def live(self, query_id: str) -> Live:
+        """What is at hand of a query that is not over."""
+        return self._live.setdefault(query_id, Live())
+
+    # The front door
+
+    async def submit(self, request: QueryRequest) -> tuple[Query, bool]:
+        """The accepted query, and whether it is new; the same id with the same request is accepted once.
+
+        Raises:
+            Invalid: unknown node, source or service; each is named.
+            Conflict: the id stands for another request.
+        """
+        self._check(request)
+        now = self._clock.wall()
+        query = Query(
+            id=request.id or new_id("q", now),
+            name=request.name,
+            node=request.node,
+            source=request.source,
+            pipeline=request.pipeline,
+            constraint=request.constraint,
+            state=QUERY_LIFE.start,
+            created_at=now,
+        )
+        query, new = await self._store.queries.create(query)
+        if new:
+            log.info("query accepted", extra={"query": query.id, "node": query.node, "source": query.source})
+            self.changed()
+        return query, new
+
+    async def get(self, ref: str) -> Query:
+        """One query by id, unique prefix, name or @last."""
+        return await self._store.queries.get(await self._store.queries.resolve(ref))
+
+    async def list(self, state: QueryState | None, limit: int, after: str | None) -> tuple[Query, ...]:
+        """Queries, newest first."""
+        return await self._store.queries.list(state, limit, after)
+
+    async def constrain(self, ref: str, constraint: Constraint) -> Query:
+        """Changes what must hold, from the next plan on.
+
+        Raises:
+            Conflict: the query is over.
+        """
+        query = await self.get(ref)
+        if query.state in QUERY_LIFE.terminal:
+            raise Conflict(f"query {query.id} is {query.state}", hint="submit a new one")
+        query = await self._store.queries.set_constraint(query.id, constraint)
+        self.changed()
+        return query
+
+    async def stop(self, ref: str) -> Query:
+        """Stops a query; one that is stopped already stays so.
+
+        Raises:
+            Conflict: the query has finished or failed.
+        """
+        query = await self.get(ref)
+        if query.state is not QueryState.STOPPED:
+            query = await self._store.queries.transition(query.id, "stop")
+            await self._over(query)
+            await self._tell_stop(query)
+        return query
+
+    async def results(self, ref: str, after: int, limit: int, wait: float) -> tuple[tuple[int, Result], ...]:
+        """Results behind the cursor `after`; where there are none yet, waits up to `wait` seconds for one, or for the end."""
+        query_id = await self._store.queries.resolve(ref)
+        found = await self._store.queries.results(query_id, after, limit)
+        try:
+            async with self._clock.timeout(wait), self._arrived:
+                while not found and (await self._store.queries.get(query_id)).state not in QUERY_LIFE.terminal:
+                    await self._arrived.wait()
+                    found = await self._store.queries.results(query_id, after, limit)
+        except TimeoutError:
+            return ()
+        return found
+
+    async def runtime(self, ref: str) -> Runtime:
+        """The figures of the newest results."""
+        query_id = await self._store.queries.resolve(ref)
+        if query_id in self._live:
+            return runtime_of(tuple(self._live[query_id].results))
+        return runtime_of(await self._store.queries.newest(query_id, WINDOW))
+
+    async def picture(self, ref: str) -> tuple[bytes, Result]:
+        """The newest processed frame as an annotated JPEG, and its result.
+
+        Raises:
+            NotFound: the job has none, or is over.
+            PeerUnreachable: its edge is away.
+        """
+        query = await self.get(ref)
+        answer = await self._transport.call(
+            query.node, JOB_PICTURE, JobPictureRequest(query=query.id), timeout=PICTURE_TIMEOUT_S
+        )
+        if len(answer.blobs) != 1:
+            raise NotFound(f"'{query.node}' sent no picture of query {query.id}")
+        return bytes(answer.blobs[0]), answer.body.result
+
+    async def plans(self, ref: str) -> tuple[tuple[float, Plan], ...]:
+        """The plans of a query with the wall time of each, oldest first."""
+        return await self._store.queries.plans(await self._store.queries.resolve(ref))
+
+    async def events(self, ref: str) -> tuple[Event, ...]:
+        """What happened to a query, oldest first."""
+        return await self._store.queries.events(await self._store.queries.resolve(ref))
+
+    # What else ends a query
+
+    async def fail(self, query: Query, reason: str) -> None:
+        """Ends a query that cannot go on."""
+        log.warning("query failed", extra={"query": query.id, "reason": reason})
+        await self._over(await self._store.queries.transition(query.id, "fail", reason))
+
+    async def _tell_stop(self, query: Query) -> None:
+        try:
+            await self._transport.call(query.node, JOB_STOP, JobStop(query=query.id), timeout=STOP_TIMEOUT_S)
+        except Unavailable as error:  # the scheduler's search for strays will find the job, or its results be refused
+            log.info("edge not told of the stop yet", extra={"query": query.id, "reason": error.message})
+
+    async def _over(self, query: Query) -> None:
+        self._live.pop(query.id, None)
+        self._planner.forget(query.id)
+        async with self._arrived:
+            self._arrived.notify_all()
+
+    def _check(self, request: QueryRequest) -> None:
+        check_pipeline(request.pipeline)
+        view = self._registry.view(request.node)
+        if view is None:
+            known = ", ".join(node.report.name for node in self._registry.views() if node.report.sources)
+            problem = Problem("node", f"no node '{request.node}' has joined; nodes with cameras: {known or 'none'}")
+        elif request.source not in {source.name for source in view.report.sources}:
+            known = ", ".join(source.name for source in view.report.sources)
+            problem = Problem("source", f"'{request.node}' has no source '{request.source}'; it has: {known or 'none'}")
+        else:
+            return
+        raise Invalid(f"{problem.path}: {problem.message}", problems=[problem], hint="ecnode status lists the nodes")
+
+    async def _progress(self, call: Call, progress: JobProgress) -> Answer[JobProgressReply]:
+        query = await self._store.queries.get(progress.query)
+        if query.node != call.peer.name:
+            raise Forbidden(f"query {query.id} runs on '{query.node}', not on '{call.peer.name}'")
+        if progress.attempt != query.attempt or query.state is not QueryState.RUNNING:
+            return Answer(JobProgressReply(wanted=False))
+        query = await self._store.queries.append(query.id, progress.attempt, progress.results, progress.tally)
+        live = self.live(query.id)
+        for result in progress.results:
+            live.results.append(result)
+            if (plan := live.plans.get(result.plan_epoch)) is not None:
+                self._planner.observe(query.id, plan, result)
+        if progress.outcome is not None:
+            event = "end" if progress.outcome.state == "finished" else "fail"
+            query = await self._store.queries.transition(query.id, event, progress.outcome.reason)
+            log.info("query over", extra={"query": query.id, "state": query.state, "reason": query.reason})
+            await self._over(query)
+        async with self._arrived:
+            self._arrived.notify_all()
+        return Answer(JobProgressReply(wanted=True))

@@ -1,0 +1,139 @@
+"""The capture process: decodes one source at its own pace and hands the pictures that jobs want to the node.
+
+Each job has a tap: a frame rate, a resolution, an encoding, the epoch of the plan they belong to. A picture is written into a
+slot that the node granted to the tap; without a granted slot it is skipped, never waited for. Every wanted picture has a
+number, so the node sees from the gaps what was skipped. End of stream and a broken source are messages, not crashes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import numpy as np
+from pydantic import JsonValue
+
+from node.clock import SystemClock
+from node.errors import EcnodeError
+from node.pipeline.video import codec
+from node.pipeline.video.service import Picture
+from node.pipeline.video.source import Source, open_source
+from node.roles.shared.arena import ArenaView
+from node.roles.shared.channel import BlockingChannel, Header, Message
+from node.roles.shared.processes import Inbox, run_child
+
+BEHIND_S: Final = 0.5  # a file further behind its own time than this goes on from now instead of racing after it
+
+
+@dataclass(slots=True)
+class _Tap:
+    """What one job wants of the source; `number` counts the pictures taken for it, `due` says when it takes the next."""
+
+    job: str
+    epoch: int = 0
+    fps: int = 1
+    width: int = 0
+    height: int = 0
+    encoding: str = "raw"
+    number: int = 0
+    credit: float = 1.0
+    slots: deque[int] = field(default_factory=deque)
+
+
+class _Capture:
+    def __init__(self, channel: BlockingChannel, arena: ArenaView, source: Source, most_fps: float | None) -> None:
+        self._channel = channel
+        self._arena = arena
+        self._source = source
+        self._most_fps = most_fps or float("inf")
+        self._taps: dict[str, _Tap] = {}
+        self._clock = SystemClock()
+
+    def obey(self, message: Message) -> None:
+        command = cast(dict[str, Any], message.header)
+        tap = self._taps.setdefault(command["job"], _Tap(command["job"]))
+        match command["op"]:
+            case "tap":
+                tap.epoch, tap.fps, tap.encoding = command["epoch"], command["fps"], command["encoding"]
+                tap.width, tap.height = command["width"], command["height"]
+            case "grant":
+                tap.slots.append(command["slot"])
+            case "untap":
+                del self._taps[tap.job]
+                self._channel.send({"op": "untapped", "job": tap.job})
+
+    def run(self, inbox: Inbox) -> None:
+        """Reads the source to its end."""
+        period = 1.0 / self._source.fps
+        due = self._clock.monotonic()
+        while True:
+            wait = 0.0 if self._source.live else max(0.0, due - self._clock.monotonic())
+            for message in inbox.take(wait):
+                self.obey(message)
+            if not self._source.live and self._clock.monotonic() < due:
+                continue
+            picture = self._source.read()
+            if picture is None:
+                return
+            now = self._clock.monotonic()
+            due = due + period if now - due < BEHIND_S else now + period
+            for tap in self._taps.values():
+                tap.credit += min(tap.fps, self._most_fps) * period
+                if tap.width and tap.credit >= 1.0:
+                    tap.credit = min(tap.credit - 1.0, 1.0)
+                    self._hand_over(tap, picture, now)
+
+    def counts(self) -> dict[str, JsonValue]:
+        """How many pictures each job's tap has counted."""
+        return {tap.job: tap.number for tap in self._taps.values()}
+
+    def _hand_over(self, tap: _Tap, picture: Picture, captured: float) -> None:
+        tap.number += 1
+        if not tap.slots:
+            return
+        slot = tap.slots.popleft()
+        sized = codec.resize(picture, tap.width, tap.height)
+        encoded = codec.encode_jpeg(sized) if tap.encoding == "jpeg" else None
+        size = len(encoded) if encoded is not None else sized.nbytes
+        memory = self._arena.slot(slot, size)
+        if encoded is not None:
+            memory[:] = encoded
+        else:
+            np.frombuffer(memory, np.uint8).reshape(sized.shape)[:] = sized
+        self._channel.send(
+            {
+                "op": "frame",
+                "job": tap.job,
+                "slot": slot,
+                "number": tap.number,
+                "epoch": tap.epoch,
+                "camera_frame": self._source.position,
+                "captured": captured,
+                "width": tap.width,
+                "height": tap.height,
+                "encoding": tap.encoding,
+                "size": size,
+            }
+        )
+
+
+def _capture(channel: BlockingChannel, settings: Header, inbox: Inbox) -> None:
+    chosen = cast(dict[str, Any], settings)
+    arena = ArenaView(chosen["descriptors"]["arena"], chosen["slots"], chosen["slot_bytes"])
+    capture: _Capture | None = None
+    try:
+        source = open_source(chosen["url"], chosen["loop"])
+        capture = _Capture(channel, arena, source, chosen["fps"])
+        channel.send({"op": "opened", "fps": source.fps, "width": source.width, "height": source.height})
+        for message in inbox.take(None):
+            capture.obey(message)
+        capture.run(inbox)
+        channel.send({"op": "ended", "counts": capture.counts()})
+    except EcnodeError as error:
+        counts: dict[str, JsonValue] = capture.counts() if capture else {}
+        channel.send({"op": "broken", "reason": error.message, "counts": counts})
+
+
+if __name__ == "__main__":
+    run_child(_capture)

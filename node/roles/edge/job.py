@@ -1,0 +1,281 @@
+"""How does one query run on the edge that owns its camera?
+
+Pictures arrive newest-wins in a mailbox of one. At most WINDOW of them are worked on at a time; each keeps the plan of its
+epoch from the first stage to the last, and each stage runs here or on the node that the plan names. Every picture ends as
+processed, skipped or failed, and the tally says so at every moment. Results wait in a bounded buffer until the cloud has
+acknowledged them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from node import failpoints
+from node.clock import Clock
+from node.errors import EcnodeError, NotFound, Rejected, Unavailable
+from node.model.message import JOB_PROGRESS, JobProgress, JobStart
+from node.model.video import Outcome, Plan, Result, Tally
+from node.roles.edge.source_reader import Capture, SourceReader
+from node.roles.edge.stage_runner import Run, StageRunner
+from node.roles.shared.compute_service import ComputeService
+from node.transport.base import Transport
+
+log = logging.getLogger(__name__)
+
+WINDOW: Final = 2  # one picture on its way or in a worker, one behind it; more only adds age
+FRAME_LIFE_S: Final = 5.0  # a picture older than this is of no use to anybody
+RESULTS_WAITING: Final = 2000  # more than a minute at 30 fps while the cloud is away
+RESULTS_AT_ONCE: Final = 64
+RETRY_S: Final = 1.0
+
+
+class _Count:
+    """The tally as it grows; `seen` is the newest number of the capture process."""
+
+    def __init__(self) -> None:
+        self.seen = self.processed = self.skipped = self.failed = self.waiting = self.bytes_moved = 0
+
+    def tally(self) -> Tally:
+        return Tally(
+            captured=self.seen - self.waiting,
+            processed=self.processed,
+            skipped=self.skipped,
+            failed=self.failed,
+            in_flight=self.waiting,
+            bytes_moved=self.bytes_moved,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every job of an edge works with."""
+
+    runner: StageRunner
+    compute: ComputeService
+    transport: Transport
+    clock: Clock
+
+
+class Job:
+    """One attempt of one query. `cloud` is the node that asked for it."""
+
+    def __init__(
+        self,
+        start: JobStart,
+        cloud: str,
+        reader: SourceReader,
+        bench: Bench,
+    ) -> None:
+        self.query = start.query
+        self.attempt = start.attempt
+        self._cloud = cloud
+        self._pipeline = start.pipeline
+        self._reader = reader
+        self._runner = bench.runner
+        self._compute = bench.compute
+        self._transport = bench.transport
+        self._clock = bench.clock
+        self._plans = {start.plan.epoch: start.plan}
+        self._plan = start.plan
+        self._count = _Count()
+        self._mailbox: Capture | None = None
+        self._working: set[asyncio.Task[None]] = set()
+        self._results: deque[Result] = deque()
+        self._loop_number = 0
+        self._newest: tuple[Capture, Result] | None = None
+        self._outcome: Outcome | None = None
+        self._stopped = False
+        self._news = asyncio.Event()
+        self._sender: asyncio.Task[None] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do: stopped, or ended and the cloud knows it."""
+        return self._sender is not None and self._sender.done()
+
+    def start(self) -> None:
+        """Begins to take pictures."""
+        self._sender = asyncio.create_task(self._send_progress(), name=f"progress of {self.query}")
+        self._tap()
+
+    def use(self, plan: Plan) -> None:
+        """Takes the next picture under `plan`; one that is not newer changes nothing."""
+        if plan.epoch > self._plan.epoch:
+            self._plans = {self._plan.epoch: self._plan, plan.epoch: plan}
+            self._plan = plan
+            self._tap()
+
+    async def stop(self) -> None:
+        """Ends the job without an outcome. Harmless when repeated."""
+        self._stopped = True
+        self._reader.untap(self._key)
+        tasks = [*self._working, *([self._sender] if self._sender else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._drop_waiting()
+        if self._newest is not None:
+            self._newest[0].frame.lease.release()
+            self._newest = None
+
+    def tally(self) -> Tally:
+        """Where the pictures went so far."""
+        return self._count.tally()
+
+    async def picture(self) -> tuple[bytes, Result]:
+        """The newest processed picture as a JPEG with its result drawn in.
+
+        Raises:
+            NotFound: nothing was processed yet.
+        """
+        if self._newest is None:
+            raise NotFound(f"query {self.query} has no processed frame yet")
+        capture, result = self._newest
+        label = f"{result.plan_epoch}: {capture.frame.height}p  {result.latency * 1000:.0f} ms"
+        return await self._compute.annotate(capture.frame, result.output, label), result
+
+    # What the source reader tells
+
+    def took(self, capture: Capture) -> None:
+        """A new picture: it takes the mailbox, an older one in it is skipped."""
+        self.counted(capture.number - 1)
+        self._count.seen = capture.number
+        self._count.waiting += 1
+        self._drop_waiting()
+        self._mailbox = capture
+        self._work_on()
+
+    def counted(self, number: int) -> None:
+        """Pictures that the capture process counted and never sent were skipped there."""
+        missing = number - self._count.seen
+        if missing > 0:
+            self._count.seen = number
+            self._count.skipped += missing
+            self._news.set()
+
+    def source_ended(self, reason: str | None) -> None:
+        """The last picture was taken: finish those at work, then tell the cloud."""
+        self._outcome = Outcome(state="failed", reason=reason) if reason else Outcome(state="finished")
+        self._news.set()
+
+    # The work
+
+    @property
+    def _key(self) -> str:
+        return f"{self.query}/{self.attempt}"
+
+    def _tap(self) -> None:
+        encoding = "jpeg" if self._runner.frame_leaves(self._pipeline, self._plan) else "raw"
+        self._reader.tap(self._key, self, (self._plan.video_conf, self._plan.epoch, encoding))
+
+    def _drop_waiting(self) -> None:
+        if self._mailbox is not None:
+            self._mailbox.frame.lease.release()
+            self._mailbox = None
+            self._count.waiting -= 1
+            self._count.skipped += 1
+            self._news.set()
+
+    def _work_on(self) -> None:
+        if self._mailbox is not None and len(self._working) < WINDOW and not self._stopped:
+            capture, self._mailbox = self._mailbox, None
+            task = asyncio.create_task(self._process(capture), name=f"frame {capture.number} of {self.query}")
+            self._working.add(task)
+            task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._working.discard(task)
+        self._work_on()
+        self._news.set()
+
+    async def _process(self, capture: Capture) -> None:
+        plan = self._plans.get(capture.epoch, self._plan)
+        deadline = capture.captured + FRAME_LIFE_S
+        run = Run()
+        try:
+            await self._runner.run(self._pipeline, plan, capture.frame, deadline=deadline, run=run)
+        except EcnodeError as error:
+            self._count.failed += 1
+            log.warning("frame failed", extra={"query": self.query, "frame": capture.number, "reason": error.message})
+            capture.frame.lease.release()
+        except BaseException:
+            self._count.failed += 1
+            capture.frame.lease.release()
+            raise
+        else:
+            self._count.processed += 1
+            self._keep(capture, self._result(capture, plan, run))
+        finally:
+            self._count.waiting -= 1
+            self._count.bytes_moved += run.bytes_moved
+
+    def _result(self, capture: Capture, plan: Plan, run: Run) -> Result:
+        self._loop_number += 1
+        now = self._clock.monotonic()
+        # video.md: the summed stage time over the camera frames that this picture stands for
+        covered = self._reader.fps / min(plan.video_conf.fps, self._reader.fps) + 1
+        return Result(
+            attempt=self.attempt,
+            n_loop=self._loop_number,
+            cam_frame_id=capture.camera_frame,
+            conf_frame_id=capture.number,
+            captured_at=self._clock.wall() - (now - capture.captured),
+            latency=now - capture.captured,
+            delay=sum(run.stage_s.values()) / covered,
+            stage_ms={stage: seconds * 1000 for stage, seconds in run.stage_s.items()},
+            plan=plan.digest(),
+            plan_epoch=plan.epoch,
+            width=capture.frame.width,
+            height=capture.frame.height,
+            output=run.values,
+        )
+
+    def _keep(self, capture: Capture, result: Result) -> None:
+        if self._newest is not None:
+            self._newest[0].frame.lease.release()
+        self._newest = (capture, result)
+        if len(self._results) >= RESULTS_WAITING:
+            self._results.popleft()
+            log.warning("result dropped, the cloud is away for too long", extra={"query": self.query})
+        self._results.append(result)
+
+    # The way to the cloud
+
+    async def _send_progress(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            progress = self._progress()
+            failpoints.hit("before_result_sent")
+            try:
+                answer = await self._transport.call(self._cloud, JOB_PROGRESS, progress, timeout=FRAME_LIFE_S)
+            except Unavailable as error:
+                log.info("cloud away, results wait", extra={"query": self.query, "reason": error.message})
+                await self._clock.sleep(RETRY_S)
+                self._news.set()
+                continue
+            except Rejected as error:
+                log.error("cloud refused the results", extra={"query": self.query, "reason": error.message})
+                break
+            for result in progress.results:
+                if self._results and self._results[0] is result:
+                    self._results.popleft()
+            if progress.outcome is not None or not answer.body.wanted:
+                break
+            if self._results or self._finished:
+                self._news.set()
+        self._stopped = True
+        self._reader.untap(self._key)
+
+    @property
+    def _finished(self) -> bool:
+        return self._outcome is not None and not self._working and self._mailbox is None
+
+    def _progress(self) -> JobProgress:
+        batch = tuple(self._results)[:RESULTS_AT_ONCE]
+        outcome = self._outcome if self._finished and len(batch) == len(self._results) else None
+        return JobProgress(query=self.query, attempt=self.attempt, tally=self.tally(), results=batch, outcome=outcome)

@@ -1,0 +1,109 @@
+"""Which jobs run on this edge, on which of its sources?
+
+It answers the cloud's four job messages. A start that is repeated changes nothing; one of a newer attempt replaces the job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from node.config import SourceConfig
+from node.errors import Busy, NotFound
+from node.model.cluster import JobReport, Received, SourceReport
+from node.model.message import (
+    JOB_PICTURE,
+    JOB_PLAN,
+    JOB_START,
+    JOB_STOP,
+    JobPictureReply,
+    JobPictureRequest,
+    JobPlan,
+    JobStart,
+    JobStop,
+)
+from node.pipeline.stage import check_pipeline
+from node.roles.edge.job import Bench, Job
+from node.roles.edge.source_reader import SourceReader
+from node.roles.shared.arena import FrameArena
+from node.roles.shared.processes import Spawner
+from node.transport.base import Answer, Call, Transport
+
+log = logging.getLogger(__name__)
+
+JOBS: Final = 16  # the frame arena is cut for so many
+
+
+class JobManager:
+    """The edge role."""
+
+    def __init__(self, sources: Mapping[str, SourceConfig], bench: Bench, spawner: Spawner, arena: FrameArena) -> None:
+        self._bench = bench
+        self._readers = {name: SourceReader(name, config, spawner, arena, bench.clock) for name, config in sources.items()}
+        self._jobs: dict[str, Job] = {}
+
+    def register(self, transport: Transport) -> None:
+        """Has the cloud's messages answered; only before the transport starts."""
+        transport.answer(JOB_START, self._start)
+        transport.answer(JOB_PLAN, self._plan)
+        transport.answer(JOB_STOP, self._stop)
+        transport.answer(JOB_PICTURE, self._picture)
+
+    async def stop(self) -> None:
+        """Ends every job and every capture process. Harmless when repeated."""
+        for job in self._jobs.values():
+            await job.stop()
+        self._jobs.clear()
+        for reader in self._readers.values():
+            await reader.stop()
+
+    def sources(self) -> tuple[SourceReport, ...]:
+        """What the heartbeat says of the sources."""
+        return tuple(reader.report() for reader in self._readers.values())
+
+    def jobs(self) -> tuple[JobReport, ...]:
+        """What the heartbeat says of the jobs."""
+        return tuple(JobReport(query=job.query, attempt=job.attempt) for job in self._jobs.values() if not job.over)
+
+    async def _start(self, call: Call, start: JobStart) -> Answer[Received]:
+        check_pipeline(start.pipeline)
+        reader = self._readers.get(start.source)
+        if reader is None:
+            raise NotFound(f"no source is called '{start.source}'", hint=f"there are: {', '.join(self._readers) or 'none'}")
+        running = self._jobs.get(start.query)
+        if running is not None and not running.over and running.attempt >= start.attempt:
+            running.use(start.plan)
+            return Answer(Received())
+        await self._forget({start.query} | {query for query, job in self._jobs.items() if job.over})
+        if len(self._jobs) >= JOBS:
+            raise Busy(f"{JOBS} jobs run on this edge already", hint="stop one, or use another edge")
+        job = Job(start, call.peer.name, reader, self._bench)
+        self._jobs[start.query] = job
+        job.start()
+        log.info("job started", extra={"query": start.query, "attempt": start.attempt, "source": start.source})
+        return Answer(Received())
+
+    async def _plan(self, _call: Call, message: JobPlan) -> Answer[Received]:
+        self._job(message.query).use(message.plan)
+        return Answer(Received())
+
+    async def _stop(self, _call: Call, message: JobStop) -> Answer[Received]:
+        await self._forget({message.query})
+        return Answer(Received())
+
+    async def _picture(self, _call: Call, request: JobPictureRequest) -> Answer[JobPictureReply]:
+        picture, result = await self._job(request.query).picture()
+        return Answer(JobPictureReply(result=result), (picture,))
+
+    def _job(self, query: str) -> Job:
+        try:
+            return self._jobs[query]
+        except KeyError:
+            raise NotFound(f"no job of query {query} runs on this edge") from None
+
+    async def _forget(self, queries: set[str]) -> None:
+        for query in queries & self._jobs.keys():
+            job = self._jobs.pop(query)
+            await job.stop()
+            log.info("job ended", extra={"query": query, "attempt": job.attempt, **job.tally().model_dump()})

@@ -1,0 +1,105 @@
+"""The compute worker: one process that has models loaded and runs one call at a time.
+
+Messages in: `run` (a service on its inputs) and `annotate` (draw a result into its frame). A frame comes as a slot of the
+arena, raw or JPEG; other pictures as JPEG blobs. Messages out: one `done` or `error` for each.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from node.clock import SystemClock
+from node.errors import EcnodeError, Internal, Invalid
+from node.pipeline.stage import SERVICES
+from node.pipeline.video import codec, draw
+from node.pipeline.video.service import Picture, Service
+from node.roles.shared.arena import ArenaView
+from node.roles.shared.channel import BlockingChannel, Header, Message
+from node.roles.shared.processes import Inbox, run_child
+
+NICE = 5  # the node's own loop goes before the work that it hands out
+CROP_QUALITY = 92  # crops are small: an error of the pose costs more than the bytes
+
+
+class _Worker:
+    def __init__(self, arena: ArenaView, assets: Path) -> None:
+        self._arena = arena
+        self._assets = assets
+        self._loaded: dict[tuple[str, int], Service] = {}
+        self._clock = SystemClock()
+
+    def run(self, message: Message) -> tuple[dict[str, Any], list[bytes]]:
+        header = cast(dict[str, Any], message.header)
+        service = self._service(header["service"], header["model_id"])
+        pictures = self._pictures(header["pictures"], iter(message.blobs))
+        began = self._clock.monotonic()
+        values, given = service.run(header["values"], pictures)
+        seconds = self._clock.monotonic() - began
+        blobs = [codec.encode_jpeg(picture, CROP_QUALITY) for name in given for picture in given[name]]
+        counts = [{"name": name, "count": len(given[name])} for name in given]
+        return {"values": dict(values), "pictures": counts, "seconds": seconds}, blobs
+
+    def annotate(self, message: Message) -> tuple[dict[str, Any], list[bytes]]:
+        header = cast(dict[str, Any], message.header)
+        (frame,) = self._pictures(header["pictures"], iter(message.blobs))["image"]
+        drawn = draw.annotate(frame, header["values"], header["label"])
+        return {}, [codec.encode_jpeg(drawn)]
+
+    def _service(self, name: str, model_id: int) -> Service:
+        if (name, model_id) not in self._loaded:
+            spec = SERVICES.get(name)
+            if spec is None or model_id >= spec.models:
+                raise Invalid(f"no service '{name}' with a model {model_id}")
+            module, _, attribute = spec.implementation.partition(":")
+            make = cast(type[Service], getattr(importlib.import_module(module), attribute))
+            self._loaded[name, model_id] = make(self._assets, model_id)
+        return self._loaded[name, model_id]
+
+    def _pictures(self, entries: Sequence[Mapping[str, Any]], blobs: Iterator[bytes]) -> dict[str, list[Picture]]:
+        pictures: dict[str, list[Picture]] = {}
+        for entry in entries:
+            if "slot" in entry:
+                pictures[entry["name"]] = [self._frame(entry)]
+            else:
+                pictures[entry["name"]] = [self._decode(entry, next(blobs)) for _ in range(entry["count"])]
+        return pictures
+
+    def _decode(self, entry: Mapping[str, Any], blob: bytes) -> Picture:
+        picture = codec.decode_jpeg(blob)
+        return codec.resize(picture, entry["width"], entry["height"]) if "width" in entry else picture
+
+    def _frame(self, entry: Mapping[str, Any]) -> Picture:
+        memory = self._arena.slot(entry["slot"], entry["bytes"])
+        if entry["encoding"] == "jpeg":
+            return codec.decode_jpeg(memory)
+        picture: Picture = np.frombuffer(memory, np.uint8).reshape(entry["height"], entry["width"], 3)
+        picture.flags.writeable = False
+        return picture
+
+
+def _work(channel: BlockingChannel, settings: Header, inbox: Inbox) -> None:
+    os.nice(NICE)
+    chosen = cast(dict[str, Any], settings)
+    arena = ArenaView(chosen["descriptors"]["arena"], chosen["slots"], chosen["slot_bytes"])
+    worker = _Worker(arena, Path(chosen["assets"]))
+    calls = {"run": worker.run, "annotate": worker.annotate}
+    while True:
+        for message in inbox.take(None):
+            try:
+                header, blobs = calls[str(message.header["op"])](message)
+                answer: dict[str, Any] = {"op": "done", **header}
+            except EcnodeError as error:
+                answer, blobs = {"op": "error", "code": error.code, "message": error.message}, []
+            except Exception as error:  # noqa: BLE001 - the dispatcher of this process: one bad picture must not end it
+                answer, blobs = {"op": "error", "code": Internal.code, "message": f"{type(error).__name__}: {error}"}, []
+            channel.send(answer, blobs)
+
+
+if __name__ == "__main__":
+    run_child(_work)

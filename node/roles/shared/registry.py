@@ -1,0 +1,111 @@
+"""Which nodes are there, how are they, and since when has a silent one been silent?
+
+Every node keeps one: the newest report of each peer, and a state by its age. A link that goes down makes its peer suspect at
+once, without waiting for the next heartbeat to stay away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from node.clock import Clock
+from node.errors import Forbidden
+from node.model.cluster import NodeReport, NodeState, NodeView
+from node.model.message import NODE_REPORT, Report, ReportReply
+from node.transport.base import Answer, Call, Peer, Transport
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Entry:
+    peer: Peer
+    report: NodeReport
+    seen_at: float
+    linked: bool
+
+
+class Registry:
+    """The peers of one node. `changed` watchers hear the name of a node that reported, left or came back."""
+
+    def __init__(self, here: Callable[[], NodeReport], clock: Clock, *, suspect_after: float, dead_after: float) -> None:
+        self._here = here
+        self._clock = clock
+        self._suspect_after = suspect_after
+        self._dead_after = dead_after
+        self._entries: dict[str, _Entry] = {}
+        self._watchers: list[Callable[[str], None]] = []
+        self._transport: Transport | None = None
+        self.started_at = clock.monotonic()
+
+    def register(self, transport: Transport) -> None:
+        """Takes the peers' heartbeats; only before the transport starts."""
+        self._transport = transport
+        transport.answer(NODE_REPORT, self._report)
+        transport.watch(self._link)
+
+    def when_changed(self, watcher: Callable[[str], None]) -> None:
+        """Has `watcher(name)` called when a node reports, or its link goes up or down."""
+        self._watchers.append(watcher)
+
+    def here(self) -> NodeReport:
+        """This node's own report, made now."""
+        return self._here()
+
+    def views(self) -> tuple[NodeView, ...]:
+        """Every peer that has ever reported to this process, by name."""
+        rtts = {link.peer.name: link.rtt_s * 1000 for link in self._transport.links()} if self._transport else {}
+        return tuple(self._view(self._entries[name], rtts) for name in sorted(self._entries))
+
+    def view(self, name: str) -> NodeView | None:
+        """One peer, or None where it has never reported to this process."""
+        entry = self._entries.get(name)
+        return self._view(entry, {}) if entry else None
+
+    def silent_for(self, name: str) -> float:
+        """Seconds since the node's newest report, or since this process began to listen."""
+        entry = self._entries.get(name)
+        return self._clock.monotonic() - (entry.seen_at if entry else self.started_at)
+
+    def _view(self, entry: _Entry, rtts: dict[str, float]) -> NodeView:
+        age = self._clock.monotonic() - entry.seen_at
+        if age >= self._dead_after:
+            state = NodeState.LOST
+        elif age >= self._suspect_after or not entry.linked:
+            state = NodeState.SUSPECT
+        else:
+            state = NodeState.READY
+        return NodeView(
+            state=state,
+            seen_s=age,
+            rtt_ms=rtts.get(entry.peer.name),
+            fingerprint=entry.peer.fingerprint,
+            report=entry.report,
+        )
+
+    async def _report(self, call: Call, message: Report) -> Answer[ReportReply]:
+        report = message.report
+        if report.name != call.peer.name or not frozenset(report.roles) <= call.peer.roles:
+            raise Forbidden(
+                f"'{call.peer.name}' reported as '{report.name}' with the roles {', '.join(report.roles)}",
+                hint="the name and the roles of a node are those of its entry in transport.allow",
+            )
+        known = self._entries.get(report.name)
+        if known is None:
+            log.info("node joined", extra={"peer": report.name, "roles": ", ".join(report.roles)})
+        self._entries[report.name] = _Entry(call.peer, report, self._clock.monotonic(), linked=True)
+        self._tell(report.name)
+        return Answer(ReportReply(name=self._here().name))
+
+    def _link(self, peer: Peer, up: bool) -> None:
+        log.info("link up" if up else "link down", extra={"peer": peer.name})
+        entry = self._entries.get(peer.name)
+        if entry is not None:
+            entry.linked = up
+        self._tell(peer.name)
+
+    def _tell(self, name: str) -> None:
+        for watcher in self._watchers:
+            watcher(name)

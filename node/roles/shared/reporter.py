@@ -1,0 +1,77 @@
+"""How do the peers of a node learn how it is?
+
+The reporter makes the node's report and sends it with every heartbeat to every linked peer, and at once over a new link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import psutil
+
+from node.clock import Clock
+from node.errors import EcnodeError
+from node.model.cluster import NodeReport
+from node.model.message import NODE_REPORT, Report
+from node.transport.base import Peer, Transport
+
+log = logging.getLogger(__name__)
+
+
+class Machine:
+    """What the operating system says of this machine and process. Reading it takes well under a millisecond."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self.cores = psutil.cpu_count() or 1
+        psutil.cpu_percent(interval=None)  # the first reading has nothing to compare with
+
+    def figures(self) -> dict[str, float]:
+        """CPU and memory in use as fractions, resident memory of this process in MiB."""
+        return {
+            "cpu_fraction": min(psutil.cpu_percent(interval=None) / 100, 1.0),
+            "memory_fraction": psutil.virtual_memory().percent / 100,
+            "rss_mib": self._process.memory_info().rss / 2**20,
+        }
+
+
+class Reporter:
+    """Sends the heartbeats of one node."""
+
+    def __init__(self, report: Callable[[], NodeReport], transport: Transport, clock: Clock, period: float) -> None:
+        self._report = report
+        self._transport = transport
+        self._clock = clock
+        self._period = period
+        self._at_once = asyncio.Event()
+        transport.watch(self._link)
+
+    def nudge(self) -> None:
+        """Sends the next report now: something in it has changed that others wait for."""
+        self._at_once.set()
+
+    async def run(self) -> None:
+        """Sends until cancelled."""
+        while True:
+            self._at_once.clear()
+            async with asyncio.TaskGroup() as sending:
+                message = Report(report=self._report())
+                for link in self._transport.links():
+                    sending.create_task(self._send(link.peer, message))
+            try:
+                async with self._clock.timeout(self._period):
+                    await self._at_once.wait()
+            except TimeoutError:
+                continue
+
+    async def _send(self, peer: Peer, message: Report) -> None:
+        try:
+            await self._transport.call(peer.name, NODE_REPORT, message, timeout=self._period)
+        except EcnodeError as error:
+            log.info("report not taken", extra={"peer": peer.name, "reason": error.message})
+
+    def _link(self, _peer: Peer, up: bool) -> None:
+        if up:
+            self._at_once.set()

@@ -1,0 +1,35 @@
+"""What does a node remember about itself from one start to the next?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import peewee
+
+from node.storage.connection import Writing
+from node.storage.database import Database
+from node.storage.tables import CounterRow, compiled, insertion, slot
+
+_BOOT: Final = "boot"
+_BEGIN: Final = insertion(CounterRow, ignore=True)
+_COUNT: Final = compiled(
+    CounterRow.update({CounterRow.value: CounterRow.value + peewee.SQL("1")}).where(CounterRow.name == slot("name"))
+)
+_READ: Final = compiled(CounterRow.select(CounterRow.value).where(CounterRow.name == slot("name")))
+
+
+class Cluster:
+    """This node's own record."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def next_boot(self) -> int:
+        """The epoch of this start: 1 the first time, one more each time it is asked; on the disk before it is returned."""
+        return await self._database.write(_next_boot)
+
+
+def _next_boot(connection: Writing) -> int:
+    connection.change(_BEGIN, name=_BOOT, value=0)
+    connection.change(_COUNT, name=_BOOT)
+    return connection.number(_READ, name=_BOOT)

@@ -1,0 +1,228 @@
+"""How is something written so that an acknowledgement means it is on the disk, at more than the disk's pace?
+
+One thread owns the only writing connection. It commits bursts: every operation runs in a savepoint of its own inside one
+transaction, so a failing one harms nobody, and nobody is answered before the commit that holds his work. Readers have a
+connection and a thread of their own and see the newest commit; the memory store, which other connections cannot see, reads
+on the writer's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import peewee
+
+from node import failpoints
+from node.clock import Clock
+from node.errors import EcnodeError, StorageFailed
+from node.storage import files
+from node.storage.connection import Reading, Writing, connect, translated
+from node.storage.lane import Burst, Lane, Operation
+from node.storage.migrations import migrate
+
+T = TypeVar("T")
+
+LOG_MOST_BYTES: Final = 64 * 2**20  # the write-ahead log is cut back to this after a checkpoint
+
+_PROBE: Final = (
+    'INSERT INTO "counters" ("name", "value") VALUES (\'probe\', 1) ON CONFLICT ("name") DO UPDATE SET "value" = "value" + 1'
+)
+
+
+class _Writer:
+    """The writer thread's part: one connection, one transaction a burst."""
+
+    def __init__(self, path: Path | None, clock: Clock) -> None:
+        self.commits = 0
+        self.failure: str | None = None
+        self.place = str(path) if path else "the memory store"
+        self._path = path
+        self._clock = clock
+
+    def open(self) -> None:
+        try:
+            if self._path is not None and not files.prepare(self._path):
+                self._make(self._path)
+            self._connection = self._connected(self._path)
+        except (peewee.PeeweeException, OSError) as error:
+            raise _refusal(error, self.place) from error
+
+    def _make(self, path: Path) -> None:
+        fresh = files.fresh_path(path)
+        connection = connect(str(fresh))
+        try:
+            migrate(connection, self._clock.wall())
+        finally:
+            connection.close()
+        files.put_in_place(fresh, path)
+
+    def _connected(self, path: Path | None) -> Writing:
+        mode = "wal" if path else "memory"
+        connection = connect(str(path or files.MEMORY), journal_mode=mode, journal_size_limit=LOG_MOST_BYTES)
+        try:
+            if connection.row("PRAGMA journal_mode") != (mode,):
+                raise StorageFailed(
+                    f"{self.place} cannot be kept in WAL mode", hint="put data_dir on a local disk, not on a network share"
+                )
+            migrate(connection, self._clock.wall())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def perform(self, burst: Burst[Writing]) -> None:
+        try:
+            self._transaction(burst)
+        except (peewee.PeeweeException, EcnodeError) as error:
+            self._undo(burst, error)
+            return
+        self.commits += 1
+        faults = [operation.error for operation in burst.taken if isinstance(operation.error, StorageFailed)]
+        self.failure = str(faults[0]) if faults else None
+        try:
+            failpoints.hit("after_commit_before_ack")
+        except EcnodeError as error:
+            for operation in burst.taken:
+                operation.error = error
+
+    def _transaction(self, burst: Burst[Writing]) -> None:
+        self._connection.change("BEGIN IMMEDIATE")
+        for operation in burst:
+            self._attempt(operation)
+        failpoints.hit("before_commit")
+        self._connection.change("COMMIT")
+
+    def _attempt(self, operation: Operation[Writing]) -> None:
+        self._connection.change("SAVEPOINT operation")
+        try:
+            operation.value = operation.run(self._connection)
+        except Exception as error:  # raised to the caller whose operation it is
+            operation.error = translated(error, self.place)
+            if not self._connection.in_transaction:  # SQLite has undone the whole burst by itself
+                raise StorageFailed(str(operation.error)) from error
+            self._connection.change("ROLLBACK TO operation")
+        self._connection.change("RELEASE operation")
+
+    def _undo(self, burst: Burst[Writing], error: Exception) -> None:
+        """Nothing of the burst was kept: everybody in it hears so, even one who was refused by what is undone now."""
+        cause = translated(error, self.place)
+        self.failure = f"the last commit failed: {cause}"
+        if self._connection.in_transaction:
+            self._connection.change("ROLLBACK")
+        hint = cause.hint if isinstance(cause, EcnodeError) else ""
+        for operation in burst.taken:
+            operation.error = StorageFailed(self.failure, hint=hint)
+            operation.error.__cause__ = cause
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class _Reader:
+    """The reader thread's part: a snapshot for each operation, taken after the operation was asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def open(self) -> None:
+        try:
+            self._connection = connect(str(self._path), query_only=1)
+        except peewee.PeeweeException as error:
+            raise _refusal(error, str(self._path)) from error
+
+    def perform(self, burst: Burst[Reading]) -> None:
+        for operation in burst:
+            try:
+                self._connection.change("BEGIN")
+                operation.value = operation.run(self._connection)
+            except Exception as error:  # noqa: BLE001 - raised to the caller whose operation it is
+                operation.error = translated(error, str(self._path))
+            if self._connection.in_transaction:
+                self._connection.change("ROLLBACK")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Database:
+    """The two lanes of one SQLite database; made by `open`, used from one event loop."""
+
+    def __init__(self, writer: _Writer, writing: Lane[Writing], reading: Lane[Reading] | None) -> None:
+        self._writer = writer
+        self._writing = writing
+        self._reading = reading
+        self._probe: asyncio.Future[object] | None = None
+
+    @classmethod
+    async def open(cls, path: Path | None, clock: Clock) -> Database:
+        """The database at `path`, made or brought up to this release's schema where needed; None keeps it in memory.
+
+        Raises:
+            StorageFailed: it cannot be used; the hint says how to go on.
+        """
+        writer = _Writer(path, clock)
+        writing = Lane("storage-writer", writer, clock)
+        await writing.open()
+        if path is None:
+            return cls(writer, writing, None)
+        reading = Lane("storage-reader", _Reader(path), clock)
+        try:
+            await reading.open()
+        except BaseException:
+            await writing.close()
+            raise
+        return cls(writer, writing, reading)
+
+    async def write(self, operation: Callable[[Writing], T]) -> T:
+        """What `operation` gives, once it is committed and on the disk. It runs on the writer thread.
+
+        Raises:
+            Busy: too many operations wait.
+            StorageFailed: nothing of the operation was kept.
+        """
+        return await self._writing.submit(operation)
+
+    async def read(self, operation: Callable[[Reading], T]) -> T:
+        """What `operation` finds in one snapshot, which holds every write that was acknowledged before this call.
+
+        Raises:
+            Busy: too many operations wait.
+            StorageFailed: the disk cannot be read.
+        """
+        lane = self._reading if self._reading is not None else self._writing
+        return await lane.submit(operation)
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed since `open`."""
+        return self._writer.commits
+
+    def healthy(self) -> str | None:
+        """A sentence while the database takes no writes, else None.
+
+        After a failure each call tries a write of its own, so that a disk with room again is noticed without any traffic.
+        """
+        if not self._writing.alive or (self._reading is not None and not self._reading.alive):
+            return "the store is closed"
+        failure = self._writer.failure
+        if failure is not None and (self._probe is None or self._probe.done()):
+            self._probe = self._writing.post(lambda connection: connection.change(_PROBE))
+            self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
+        return failure
+
+    async def close(self) -> None:
+        """Finishes what is queued and joins the threads; repeating it is harmless."""
+        if self._reading is not None:
+            await self._reading.close()
+        await self._writing.close()
+
+
+def _refusal(error: Exception, place: str) -> Exception:
+    if isinstance(error, OSError):
+        return StorageFailed(
+            f"{place} cannot be used: {error.strerror}", hint="check its folder, its permissions and the space on its disk"
+        )
+    return translated(error, place)

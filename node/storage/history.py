@@ -1,0 +1,159 @@
+"""What is kept of a query's past: its results, tallies, plans and events, and how much of each?
+
+All functions run inside an operation of the database; `query` is the row number of the query that they belong to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+import peewee
+from peewee import fn
+
+from node.errors import Conflict, Invalid
+from node.model.video import Event, Plan, Result, Tally
+from node.storage.connection import Reading, Writing
+from node.storage.rows import as_json, decode, encode, parse, text
+from node.storage.tables import AttemptRow, EventRow, PlanRow, ResultRow, compiled, derived, insertion, slot
+
+RESULTS_KEPT: Final = 20_000  # × about 2 kB: 40 MB for one query
+RESULTS_PAGE: Final = 1000  # the most that one call reads
+CURSOR_MOST: Final = 2**62  # SQLite's integers end at 2**63
+PLANS_KEPT: Final = 500  # × about 500 bytes
+EVENTS_KEPT: Final = 500
+
+_START_ATTEMPT: Final = insertion(AttemptRow)
+_ATTEMPT: Final = compiled(
+    AttemptRow.select(AttemptRow.tally, AttemptRow.forgotten).where(
+        AttemptRow.query == slot("query"), AttemptRow.attempt == slot("attempt")
+    )
+)
+_SET_TALLY: Final = compiled(
+    AttemptRow.update({AttemptRow.tally: slot("tally")}).where(
+        AttemptRow.query == slot("query"), AttemptRow.attempt == slot("attempt")
+    )
+)
+_OLDEST: Final = compiled(
+    ResultRow.select(ResultRow.attempt, fn.MAX(ResultRow.n_loop))
+    .where(ResultRow.query == slot("query"), ResultRow.cursor <= slot("cursor"))
+    .group_by(ResultRow.attempt)
+)
+_FORGET: Final = compiled(
+    AttemptRow.update({AttemptRow.forgotten: fn.MAX(AttemptRow.forgotten, slot("n_loop"))}).where(
+        AttemptRow.query == slot("query"), AttemptRow.attempt == slot("attempt")
+    )
+)
+_DROP_RESULTS: Final = compiled(ResultRow.delete().where(ResultRow.query == slot("query"), ResultRow.cursor <= slot("cursor")))
+_LAST_CURSOR: Final = compiled(ResultRow.select(fn.MAX(ResultRow.cursor)).where(ResultRow.query == slot("query")))
+_FIRST_CURSOR: Final = compiled(ResultRow.select(fn.MIN(ResultRow.cursor)).where(ResultRow.query == slot("query")))
+_ADD_RESULT: Final = insertion(ResultRow, ignore=True)
+_RESULTS: Final = compiled(
+    ResultRow.select(ResultRow.cursor, ResultRow.result)
+    .where(ResultRow.query == slot("query"), ResultRow.cursor > slot("after"))
+    .order_by(ResultRow.cursor)
+    .limit(slot("limit"))
+)
+
+_ADD_PLAN: Final = insertion(PlanRow)
+_PLANS: Final = compiled(
+    PlanRow.select(PlanRow.time, PlanRow.plan).where(PlanRow.query == slot("query")).order_by(PlanRow.number)
+)
+_ADD_EVENT: Final = insertion(EventRow)
+_LAST_EVENT: Final = compiled(EventRow.select(fn.MAX(EventRow.number)).where(EventRow.query == slot("query")))
+_EVENTS: Final = compiled(
+    EventRow.select(*derived(EventRow, Event)).where(EventRow.query == slot("query")).order_by(EventRow.number)
+)
+
+
+def _trimming(table: type[PlanRow] | type[EventRow]) -> str:
+    """Deletes all rows of a query but the newest `kept`."""
+    other = table.alias()
+    oldest = (
+        other.select(other.number)
+        .where(other.query == slot("query"))
+        .order_by(other.number.desc())
+        .limit(peewee.SQL("1"))
+        .offset(slot("kept"))
+    )
+    return compiled(table.delete().where(table.query == slot("query"), table.number <= oldest))
+
+
+_TRIM_PLANS: Final = _trimming(PlanRow)
+_TRIM_EVENTS: Final = _trimming(EventRow)
+
+
+def start_attempt(connection: Writing, query: int, attempt: int) -> None:
+    """Makes room for the tally of an attempt that begins."""
+    connection.change(_START_ATTEMPT, query=query, attempt=attempt, tally=as_json(Tally().model_dump()), forgotten=-1)
+
+
+def append(connection: Writing, query: int, attempt: int, results: Sequence[Result], tally: Tally, *, total: Tally) -> Tally:
+    """Keeps the results that are not kept yet, and gives the query's `total` with the attempt's newest tally in it.
+
+    A tally that captured fewer frames than the stored one was overtaken on its way and changes nothing.
+
+    Raises:
+        Conflict: the attempt was never begun.
+        Invalid: a result belongs to another attempt.
+    """
+    row = connection.row(_ATTEMPT, query=query, attempt=attempt)
+    if row is None:
+        raise Conflict(f"attempt {attempt} was never begun", hint="results belong to an attempt that the cloud has begun")
+    strangers = sorted({result.attempt for result in results} - {attempt})
+    if strangers:
+        raise Invalid(f"results of attempt {strangers[0]} were sent as results of attempt {attempt}")
+    _keep(connection, query, [result for result in results if result.n_loop > cast(int, row[1])])
+    held = parse(Tally, text(row, 0))
+    if tally == held or tally.captured < held.captured:
+        return total
+    connection.change(_SET_TALLY, query=query, attempt=attempt, tally=as_json(tally.model_dump()))
+    before, after = dict(held), dict(tally)
+    return Tally(**{name: count - before[name] + after[name] for name, count in total})
+
+
+def _keep(connection: Writing, query: int, results: Sequence[Result]) -> None:
+    last = cursor = connection.number(_LAST_CURSOR, query=query)
+    for result in results:
+        cursor += connection.change(
+            _ADD_RESULT,
+            query=query,
+            cursor=cursor + 1,
+            attempt=result.attempt,
+            n_loop=result.n_loop,
+            result=result.model_dump_json(),
+        )
+    surplus = cursor - RESULTS_KEPT
+    if cursor > last and surplus >= connection.number(_FIRST_CURSOR, query=query):
+        for attempt, n_loop in connection.rows(_OLDEST, query=query, cursor=surplus):
+            connection.change(_FORGET, query=query, attempt=attempt, n_loop=n_loop)
+        connection.change(_DROP_RESULTS, query=query, cursor=surplus)
+
+
+def results(connection: Reading, query: int, after: int, limit: int) -> tuple[tuple[int, Result], ...]:
+    """The results whose cursor is above `after`, oldest first, at most `RESULTS_PAGE`."""
+    rows = connection.rows(_RESULTS, query=query, after=min(after, CURSOR_MOST), limit=max(0, min(limit, RESULTS_PAGE)))
+    return tuple((cast(int, row[0]), parse(Result, text(row, 1))) for row in rows)
+
+
+def add_plan(connection: Writing, query: int, time: float, plan: Plan) -> None:
+    """Keeps a plan under its epoch."""
+    connection.change(_ADD_PLAN, query=query, number=plan.epoch, time=time, plan=as_json(plan.model_dump(mode="json")))
+    connection.change(_TRIM_PLANS, query=query, kept=PLANS_KEPT)
+
+
+def plans(connection: Reading, query: int) -> tuple[tuple[float, Plan], ...]:
+    """Wall time and plan, oldest first."""
+    return tuple((cast(float, row[0]), parse(Plan, text(row, 1))) for row in connection.rows(_PLANS, query=query))
+
+
+def add_event(connection: Writing, query: int, event: Event) -> None:
+    """Keeps one step of the query's life."""
+    number = connection.number(_LAST_EVENT, query=query) + 1
+    connection.change(_ADD_EVENT, query=query, number=number, **encode(event))
+    connection.change(_TRIM_EVENTS, query=query, kept=EVENTS_KEPT)
+
+
+def events(connection: Reading, query: int) -> tuple[Event, ...]:
+    """The newest steps, oldest first."""
+    return tuple(decode(Event, row) for row in connection.rows(_EVENTS, query=query))

@@ -1,0 +1,265 @@
+"""What is remembered of a query, and which changes may it take?
+
+Every change is one transaction, made by one conditional statement; the life-cycle table alone decides which event is
+possible. All methods may be repeated after an `Unavailable` error, which means that nothing was kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, cast
+
+from peewee import fn
+
+from node.clock import Clock
+from node.errors import Busy, Conflict, NotFound
+from node.model.video import QUERY_LIFE, Constraint, Event, Plan, Query, QueryRequest, QueryState, Result, Tally
+from node.storage import history
+from node.storage.connection import Reading, Row, Writing
+from node.storage.database import Database
+from node.storage.rows import as_json, decode, encode, text
+from node.storage.tables import QueryRow, column, compiled, derived, insertion, slot
+
+LIST_PAGE: Final = 500  # the most queries that one call lists
+LIVE_MOST: Final = 4096  # queries that are not final; `live` reads them all, about 2 kB each
+REASON_MOST: Final = 2000  # characters, as `Text` allows
+CANDIDATES_SHOWN: Final = 8
+LAST: Final = "@last"
+
+_id: Final = column(QueryRow, "id")
+_name: Final = column(QueryRow, "name")
+_state: Final = column(QueryRow, "state")
+_FIELDS: Final = derived(QueryRow, Query)
+_LIVE_STATES: Final = {f"live{n}": state for n, state in enumerate(QUERY_LIFE.states) if state not in QUERY_LIFE.terminal}
+_IS_LIVE: Final = _state.in_([slot(name) for name in _LIVE_STATES])
+
+_INSERT: Final = insertion(QueryRow, leave_out="number")
+_STORED: Final = compiled(QueryRow.select(QueryRow.number, QueryRow.request, *_FIELDS).where(_id == slot("id")))
+_NUMBER: Final = compiled(QueryRow.select(QueryRow.number).where(_id == slot("id")))
+_LIVE: Final = compiled(QueryRow.select(*_FIELDS).where(_IS_LIVE).order_by(QueryRow.number))
+_LIVE_COUNT: Final = compiled(QueryRow.select(fn.COUNT(QueryRow.number)).where(_IS_LIVE))
+_NEWEST: Final = compiled(QueryRow.select(_id).order_by(QueryRow.number.desc()).limit(slot("limit")))
+_MATCHING: Final = compiled(
+    QueryRow.select(_id, _name)
+    .where((_name == slot("ref")) | ((_id >= slot("ref")) & (_id < slot("beyond"))))
+    .order_by(QueryRow.number.desc())
+    .limit(slot("limit"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A query, its row number, and the request that it was created with as canonical JSON."""
+
+    number: int
+    request: str
+    query: Query
+
+
+class Queries:
+    """The queries of a node."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def create(self, query: Query) -> tuple[Query, bool]:
+        """The stored query, and whether this call stored it. The same id with the same request gives the stored one.
+
+        Raises:
+            Conflict: the id is taken by another request, or the query is not in its first state.
+            Busy: too many queries are live.
+        """
+        return await self._database.write(lambda connection: _create(connection, query))
+
+    async def get(self, id: str) -> Query:
+        """The query; NotFound if there is none."""
+        return await self._database.read(lambda connection: _stored(connection, id).query)
+
+    async def resolve(self, ref: str) -> str:
+        """The full id that a user means by an id, the beginning of one, a name, or `@last`.
+
+        Raises:
+            NotFound: nothing matches.
+            Conflict: several queries do; the hint names them.
+        """
+        return await self._database.read(lambda connection: _resolve(connection, ref))
+
+    async def list(self, state: QueryState | None, limit: int, after: str | None) -> tuple[Query, ...]:
+        """Queries, the last accepted first, at most `LIST_PAGE`; `after` is the id that the page before ended with."""
+        return await self._database.read(lambda connection: _list(connection, state, limit, after))
+
+    async def live(self) -> tuple[Query, ...]:
+        """The queries whose state is not final, the first accepted first; at most `LIVE_MOST`."""
+        return await self._database.read(
+            lambda connection: tuple(decode(Query, row) for row in connection.rows(_LIVE, **_LIVE_STATES))
+        )
+
+    async def transition(self, id: str, event: str, reason: str = "") -> Query:
+        """The query after `event`; `reason` becomes the query's, cut to `REASON_MOST`, and is kept with the event.
+
+        Raises:
+            Conflict: the life cycle forbids the event in the present state.
+        """
+        return await self._database.write(lambda connection: _transition(connection, id, event, reason, self._clock.wall()))
+
+    async def set_constraint(self, id: str, constraint: Constraint) -> Query:
+        """The query with another constraint; Conflict if it is final."""
+        return await self._database.write(lambda connection: _change(connection, _open(connection, id), constraint=constraint))
+
+    async def set_plan(self, id: str, plan: Plan) -> Query:
+        """The query with a newer plan.
+
+        Raises:
+            Conflict: the epoch is not above the present one, or the query is final.
+        """
+        return await self._database.write(lambda connection: _set_plan(connection, id, plan, self._clock.wall()))
+
+    async def begin_attempt(self, id: str) -> Query:
+        """The query with its attempt counted up, the first being 1; Conflict if it is final."""
+        return await self._database.write(lambda connection: _begin_attempt(connection, id))
+
+    async def append(self, id: str, attempt: int, results: Sequence[Result], tally: Tally) -> Query:
+        """The query after results of one of its attempts, in any state; repeating it changes nothing.
+
+        Raises:
+            Conflict: the attempt was never begun.
+            Invalid: a result belongs to another attempt.
+        """
+        return await self._database.write(lambda connection: _append(connection, id, attempt, results, tally))
+
+    async def results(self, id: str, after: int, limit: int) -> tuple[tuple[int, Result], ...]:
+        """Cursor and result of those kept above the cursor `after`, in order of arrival, at most `RESULTS_PAGE`."""
+        return await self._database.read(lambda connection: history.results(connection, _number(connection, id), after, limit))
+
+    async def plans(self, id: str) -> tuple[tuple[float, Plan], ...]:
+        """Wall time and plan, the newest `PLANS_KEPT` of them, oldest first."""
+        return await self._database.read(lambda connection: history.plans(connection, _number(connection, id)))
+
+    async def events(self, id: str) -> tuple[Event, ...]:
+        """The newest `EVENTS_KEPT` steps of the query's life, oldest first."""
+        return await self._database.read(lambda connection: history.events(connection, _number(connection, id)))
+
+
+def _create(connection: Writing, query: Query) -> tuple[Query, bool]:
+    request = as_json(query.model_dump(mode="json", include=set(QueryRequest.model_fields)))
+    row = connection.row(_STORED, id=query.id)
+    if row is not None:
+        stored = _as_stored(row)
+        if stored.request != request:
+            raise Conflict(f"the id {query.id} belongs to another request", hint="leave the id out to get a new one")
+        return stored.query, False
+    if query.state != QUERY_LIFE.start:
+        raise Conflict(f"a new query is {QUERY_LIFE.start}, not {query.state}", hint="create it first, then take its events")
+    if connection.number(_LIVE_COUNT, **_LIVE_STATES) >= LIVE_MOST:
+        raise Busy(f"{LIVE_MOST} queries are live already", hint="stop some of them, or wait until they end")
+    connection.change(_INSERT, request=request, **encode(query))
+    return query, True
+
+
+def _as_stored(row: Row) -> _Stored:
+    return _Stored(number=cast(int, row[0]), request=text(row, 1), query=decode(Query, row[2:]))
+
+
+def _stored(connection: Reading, id: str) -> _Stored:
+    row = connection.row(_STORED, id=id)
+    if row is None:
+        raise _unknown(id)
+    return _as_stored(row)
+
+
+def _unknown(ref: str) -> NotFound:
+    return NotFound(f"no query is called '{ref}'", hint="list the queries to see which there are")
+
+
+def _number(connection: Reading, id: str) -> int:
+    row = connection.row(_NUMBER, id=id)
+    if row is None:
+        raise _unknown(id)
+    return cast(int, row[0])
+
+
+def _open(connection: Reading, id: str) -> _Stored:
+    stored = _stored(connection, id)
+    if stored.query.state in QUERY_LIFE.terminal:
+        raise Conflict(f"query {id} is {stored.query.state}, nothing can be changed in it", hint="submit it again")
+    return stored
+
+
+@cache
+def _update(changed: tuple[str, ...]) -> str:
+    values = {column(QueryRow, name): slot(name) for name in changed}
+    return compiled(QueryRow.update(values).where(QueryRow.number == slot("number"), _state == slot("held")))
+
+
+def _change(connection: Writing, stored: _Stored, **changes: object) -> Query:
+    after = stored.query.replace(**changes)
+    touched = connection.change(
+        _update(tuple(changes)), number=stored.number, held=stored.query.state, **encode(after, changes)
+    )
+    if touched != 1:
+        raise Conflict(f"query {after.id} is no longer {stored.query.state}", hint="read it again, then repeat the change")
+    return after
+
+
+def _transition(connection: Writing, id: str, event: str, reason: str, now: float) -> Query:
+    stored = _stored(connection, id)
+    state = QUERY_LIFE.after(stored.query.state, event)
+    ended_at = now if state in QUERY_LIFE.terminal else None
+    after = _change(connection, stored, state=state, reason=reason[:REASON_MOST], ended_at=ended_at)
+    history.add_event(connection, stored.number, Event(time=now, event=event, state=state, reason=after.reason))
+    return after
+
+
+def _set_plan(connection: Writing, id: str, plan: Plan, now: float) -> Query:
+    stored = _open(connection, id)
+    present = stored.query.plan
+    if present is not None and plan.epoch <= present.epoch:
+        raise Conflict(f"plan epoch {plan.epoch} is not above {present.epoch}", hint="plan again from the stored query")
+    history.add_plan(connection, stored.number, now, plan)
+    return _change(connection, stored, plan=plan)
+
+
+def _begin_attempt(connection: Writing, id: str) -> Query:
+    stored = _open(connection, id)
+    after = _change(connection, stored, attempt=stored.query.attempt + 1)
+    history.start_attempt(connection, stored.number, after.attempt)
+    return after
+
+
+def _append(connection: Writing, id: str, attempt: int, results: Sequence[Result], tally: Tally) -> Query:
+    stored = _stored(connection, id)
+    total = history.append(connection, stored.number, attempt, results, tally, total=stored.query.tally)
+    return stored.query if total == stored.query.tally else _change(connection, stored, tally=total)
+
+
+def _resolve(connection: Reading, ref: str) -> str:
+    if ref == LAST:
+        newest = connection.row(_NEWEST, limit=1)
+        if newest is None:
+            raise _unknown(ref)
+        return text(newest, 0)
+    if connection.row(_NUMBER, id=ref) is not None:
+        return ref
+    beyond = f"{ref}\U0010ffff"  # above every id that begins with ref
+    found = connection.rows(_MATCHING, ref=ref, beyond=beyond, limit=CANDIDATES_SHOWN + 1) if ref else []
+    if not found:
+        raise _unknown(ref)
+    if len(found) > 1:
+        shown = ", ".join(" ".join(filter(None, (text(row, 0), text(row, 1)))) for row in found[:CANDIDATES_SHOWN])
+        more = ", …" if len(found) > CANDIDATES_SHOWN else ""
+        raise Conflict(f"'{ref}' may mean several queries", hint=f"name one of them by its id: {shown}{more}")
+    return text(found[0], 0)
+
+
+def _list(connection: Reading, state: QueryState | None, limit: int, after: str | None) -> tuple[Query, ...]:
+    query = QueryRow.select(*_FIELDS).order_by(QueryRow.number.desc()).limit(slot("limit"))
+    if state is not None:
+        query = query.where(_state == slot("state"))
+    if after is not None:
+        query = query.where(QueryRow.number < slot("number"))
+    number = None if after is None else _number(connection, after)
+    rows = connection.rows(compiled(query), state=state, number=number, limit=max(0, min(limit, LIST_PAGE)))
+    return tuple(decode(Query, row) for row in rows)

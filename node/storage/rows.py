@@ -1,0 +1,103 @@
+"""How does a value object become a row, and a row a value object?
+
+The model is the only list of fields: a scalar field is a column, a nested one a column of JSON text. What was stored is
+checked by the model again when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Annotated, Final, TypeVar, get_args, get_origin
+
+import peewee
+from pydantic import ValidationError
+
+from node.errors import Internal
+from node.model.value import Value
+from node.storage.connection import Row, Scalar
+
+V = TypeVar("V", bound=Value)
+
+
+class JsonField(peewee.TextField):
+    """A column of canonical JSON text."""
+
+
+_SCALARS: Final[tuple[tuple[type, type[peewee.Field]], ...]] = (
+    (str, peewee.TextField),
+    (int, peewee.IntegerField),
+    (float, peewee.FloatField),
+)
+
+
+def columns(kind: type[Value], *, unique: Collection[str] = (), indexed: Collection[str] = ()) -> dict[str, peewee.Field]:
+    """A column for every field of `kind`, in its order."""
+    return {
+        name: _column(_plain(field.annotation))(
+            null=type(None) in get_args(field.annotation), unique=name in unique, index=name in indexed
+        )
+        for name, field in kind.model_fields.items()
+    }
+
+
+def _plain(annotation: object) -> object:
+    """The annotation without `Annotated` and `| None`."""
+    inner = [part for part in get_args(annotation) if part is not type(None)]
+    if get_origin(annotation) is Annotated or (len(inner) == 1 and type(None) in get_args(annotation)):
+        return _plain(inner[0])
+    return annotation
+
+
+def _column(annotation: object) -> type[peewee.Field]:
+    for scalar, column in _SCALARS:
+        if isinstance(annotation, type) and issubclass(annotation, scalar):
+            return column
+    return JsonField
+
+
+@cache
+def _nested(kind: type[Value]) -> frozenset[str]:
+    return frozenset(name for name, column in columns(kind).items() if isinstance(column, JsonField))
+
+
+def as_json(content: object) -> str:
+    """Canonical JSON: equal contents give equal text."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def encode(value: Value, only: Collection[str] | None = None) -> dict[str, Scalar]:
+    """The columns of `value`, or only some of them."""
+    dumped = value.model_dump(mode="json", include=None if only is None else set(only))
+    nested = _nested(type(value))
+    return {name: as_json(field) if name in nested and field is not None else field for name, field in dumped.items()}
+
+
+def decode(kind: type[V], row: Sequence[Scalar]) -> V:
+    """The value whose columns `row` holds, in the order of its fields.
+
+    Raises:
+        Internal: this release does not understand what is stored.
+    """
+    nested = _nested(kind)
+    fields = (
+        f'"{name}":{column if name in nested and column is not None else json.dumps(column)}'
+        for name, column in zip(kind.model_fields, row, strict=True)
+    )
+    return parse(kind, "{" + ",".join(fields) + "}")
+
+
+def parse(kind: type[V], text: str) -> V:
+    """The value that JSON text holds; raises as `decode` does."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise Internal(f"a stored {kind.__name__.lower()} cannot be read: {error}") from error
+
+
+def text(row: Row, column: int) -> str:
+    """A column that is declared as text and NOT NULL."""
+    found = row[column]
+    assert isinstance(found, str)
+    return found

@@ -1,0 +1,132 @@
+"""Which tables does this release use, and which indexes serve which question?
+
+The tables are made by the migrations; a test compares the two. Models are bound to no database: statements are compiled
+from them once and run by whichever connection an operation gets, with values bound by name.
+"""
+# ruff: noqa: D106 - an inner Meta is peewee's way to name the table, it has no story of its own
+
+from __future__ import annotations
+
+from typing import Final
+
+import peewee
+
+from node.model.value import Value
+from node.model.video import Event, Query
+from node.storage.rows import JsonField, columns
+
+_DIALECT: Final = peewee.SqliteDatabase(None)
+
+
+class QueryRow(peewee.Model):
+    """A query in the order of acceptance, its request as it was submitted, and every field of `Query`."""
+
+    number = peewee.AutoField()
+    request = JsonField()
+
+    class Meta:
+        table_name = "queries"
+        indexes = ((("state", "number"), False),)
+
+
+class AttemptRow(peewee.Model):
+    """The newest tally of one attempt; `forgotten` is the highest n_loop whose result is no longer kept, −1 for none."""
+
+    query = peewee.ForeignKeyField(QueryRow, column_name="query", on_delete="CASCADE", index=False)
+    attempt = peewee.IntegerField()
+    tally = JsonField()
+    forgotten = peewee.IntegerField()
+
+    class Meta:
+        table_name = "attempts"
+        primary_key = peewee.CompositeKey("query", "attempt")
+
+
+class ResultRow(peewee.Model):
+    """A result under its cursor; the unique index is what makes a repeated delivery harmless."""
+
+    query = peewee.ForeignKeyField(QueryRow, column_name="query", on_delete="CASCADE", index=False)
+    cursor = peewee.IntegerField()
+    attempt = peewee.IntegerField()
+    n_loop = peewee.IntegerField()
+    result = JsonField()
+
+    class Meta:
+        table_name = "results"
+        primary_key = peewee.CompositeKey("query", "cursor")
+        indexes = ((("query", "attempt", "n_loop"), True),)
+
+
+class PlanRow(peewee.Model):
+    """A plan that a query had; `number` is its epoch."""
+
+    query = peewee.ForeignKeyField(QueryRow, column_name="query", on_delete="CASCADE", index=False)
+    number = peewee.IntegerField()
+    time = peewee.FloatField()
+    plan = JsonField()
+
+    class Meta:
+        table_name = "plans"
+        primary_key = peewee.CompositeKey("query", "number")
+
+
+class EventRow(peewee.Model):
+    """One step of a query's life, every field of `Event`."""
+
+    query = peewee.ForeignKeyField(QueryRow, column_name="query", on_delete="CASCADE", index=False)
+    number = peewee.IntegerField()
+
+    class Meta:
+        table_name = "events"
+        primary_key = peewee.CompositeKey("query", "number")
+
+
+class CounterRow(peewee.Model):
+    """A number that only grows, such as the boot epoch."""
+
+    name = peewee.TextField(primary_key=True)
+    value = peewee.IntegerField()
+
+    class Meta:
+        table_name = "counters"
+
+
+def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
+    for name, field in fields.items():
+        table._meta.add_field(name, field)
+
+
+_derive(QueryRow, columns(Query, unique={"id"}, indexed={"name"}))
+_derive(EventRow, columns(Event))
+
+TABLES: Final[tuple[type[peewee.Model], ...]] = (QueryRow, AttemptRow, ResultRow, PlanRow, EventRow, CounterRow)
+
+
+def column(table: type[peewee.Model], name: str) -> peewee.Field:
+    """A column that was derived from a model."""
+    found: peewee.Field = table._meta.fields[name]
+    return found
+
+
+def derived(table: type[peewee.Model], kind: type[Value]) -> list[peewee.Field]:
+    """The columns of `kind`'s fields, in the order that `rows.decode` reads them."""
+    return [column(table, name) for name in kind.model_fields]
+
+
+def slot(name: str) -> peewee.SQL:
+    """A place in a statement that is filled by the value of that name when it runs."""
+    return peewee.SQL(f":{name}")
+
+
+def compiled(query: peewee.Query) -> str:
+    """The text of a statement all of whose values are slots."""
+    text, values = query.bind(_DIALECT).sql()
+    assert not values, f"values are bound by name, never compiled in: {text}"
+    return text
+
+
+def insertion(table: type[peewee.Model], *, leave_out: str = "", ignore: bool = False) -> str:
+    """An INSERT of a row whose slots are named like its columns; with `ignore`, one that exists already stays as it is."""
+    fields = (field for field in table._meta.sorted_fields if field.column_name != leave_out)
+    query = table.insert({field: slot(field.column_name) for field in fields})
+    return compiled(query.on_conflict_ignore() if ignore else query)

@@ -1,0 +1,49 @@
+"""How much can a peer make this node hold?
+
+Every cap on what the other side can grow is here, with the sum that it bounds. Strangers grow nothing: CURVE and ZAP end
+their connection before a byte of theirs is decoded.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# -- one message
+HEADER_BYTES: Final = 1 * KIB  # four short fields need below 300; the rest is room for a longer method name
+HEADER_FIELDS: Final = 4  # kind, id, word, remaining milliseconds
+WORD_CHARS: Final = 128  # a method, a node's name or an error's code
+BODY_BYTES: Final = 1 * MIB  # 64 results of 100 boxes each are about 300 KiB
+BLOBS: Final = 512  # one compute call: a frame and up to 256 crops in, as many out
+MESSAGE_BYTES: Final = 8 * MIB  # one raw 1080p picture (6 MiB) and its body; also the largest single frame (MAXMSGSIZE)
+MESSAGE_BYTES_LEAST: Final = 64 * KIB  # below this not even a node's report would fit
+
+# -- one body while it is decoded: 1 MiB of empty maps would become 73 MB without these
+BODY_CONTAINERS: Final = 16 * KIB  # × 72 B for an empty map = 1.2 MB of containers
+BODY_ITEMS: Final = 64 * KIB  # of one list; × 8 B of references = 512 KiB
+BODY_KEYS: Final = 4 * KIB  # of one map
+BODY_TEXT_BYTES: Final = 256 * KIB  # one string; × 4 B a character at worst = 1 MiB
+
+# -- one peer
+IN_FLIGHT: Final = 64  # calls to a peer, and as many from it: × MESSAGE_BYTES = 512 MiB at the very worst, 6 MiB of usual JPEGs
+OUT_QUEUE_MESSAGES: Final = 256  # 64 requests, 64 replies and errors, heartbeats, and room
+OUT_QUEUE_BYTES: Final = 32 * MIB  # four of the largest messages wait here, more is Busy
+SOCKET_MESSAGES: Final = 16  # high-water mark inside libzmq, each way: × MESSAGE_BYTES = 128 MiB for a peer that stops reading
+LINKS_PER_PEER: Final = 4  # both sides dialled, and a half-dead old one of each
+CONNECTIONS_PER_KEY: Final = 4  # connections of one key that have a record here; the oldest record goes
+STRIKES: Final = 3  # undecodable messages of one connection until it is cut
+DEADLINE_MS: Final = 600_000  # the longest that a request can keep a handler here: ten minutes
+
+# -- one error on its way back
+ERROR_CHARS: Final = 2_000
+HINT_CHARS: Final = 500
+
+# -- one turn of the loop
+TURN_MESSAGES: Final = 128  # then other callbacks get their turn; at 20 µs each about 3 ms
+MONITOR_EVENTS: Final = 512  # connection events taken in one turn
+
+# -- the door
+BACKLOG: Final = 1024  # connections that the kernel completes before the I/O thread takes them
+REFUSED_KEYS: Final = 256  # unknown keys that are named in the log, each once per start: × 250 B a line = 64 KiB of log

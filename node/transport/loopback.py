@@ -1,0 +1,154 @@
+"""How do nodes talk that live in one process?
+
+The same core, the same frames and the same limits as over ZeroMQ, without a socket: every started transport of a hub has a
+link to every other one. For tests and for small set-ups in one process; nothing here leaves it, so there are no keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+from node.clock import Clock
+from node.errors import Busy, Conflict, PeerUnreachable, Rejected
+from node.model.cluster import Role
+from node.model.message import Method
+from node.model.value import Value
+from node.transport import limits
+from node.transport.base import Answer, Blob, Handler, LinkState, LinkWatcher, Peer
+from node.transport.frames import Message, decode, encode
+from node.transport.keys import fingerprint_of_bytes
+from node.transport.link import Link
+from node.transport.options import LinkOptions
+from node.transport.rpc import Rpc
+
+Q = TypeVar("Q", bound=Value)
+R = TypeVar("R", bound=Value)
+
+
+class LoopbackHub:
+    """The place where the transports of one process meet."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, LoopbackTransport] = {}
+
+    def transport(
+        self, name: str, roles: Collection[Role], clock: Clock, options: LinkOptions | None = None
+    ) -> LoopbackTransport:
+        """A transport for the node `name`; the others see it with these roles."""
+        peer = Peer(name, frozenset(roles), fingerprint_of_bytes(name.encode()))
+        return LoopbackTransport(self, peer, clock, options or LinkOptions(name))
+
+    def join(self, newcomer: LoopbackTransport) -> None:
+        """Links a transport that has just started to all others.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        if newcomer.peer.name in self._started:
+            raise Conflict(f"a node '{newcomer.peer.name}' is on this hub already")
+        others = tuple(self._started.values())
+        self._started[newcomer.peer.name] = newcomer
+        for other in others:
+            here, there = _Wire(newcomer), _Wire(other)
+            here.far, there.far = there, here
+            here.link = newcomer.rpc.attach(here, other.peer)
+            there.link = other.rpc.attach(there, newcomer.peer)
+
+    def leave(self, leaver: LoopbackTransport) -> None:
+        """Forgets a transport that has stopped. Harmless when repeated."""
+        if self._started.get(leaver.peer.name) is leaver:
+            del self._started[leaver.peer.name]
+
+
+class LoopbackTransport:
+    """The `Transport` of a node on a hub. A stopped one stays stopped."""
+
+    def __init__(self, hub: LoopbackHub, peer: Peer, clock: Clock, options: LinkOptions) -> None:
+        self.peer = peer
+        self.clock = clock
+        self.options = options
+        self.rpc = Rpc(clock, options)
+        self._hub = hub
+        self._started = False
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Nothing is bound."""
+        return ()
+
+    def answer(self, method: Method[Q, R], handler: Handler[Q, R]) -> None:
+        """As `Transport.answer`."""
+        self.rpc.answer(method, handler)
+
+    def watch(self, watcher: LinkWatcher) -> None:
+        """As `Transport.watch`."""
+        self.rpc.watch(watcher)
+
+    def links(self) -> tuple[LinkState, ...]:
+        """As `Transport.links`."""
+        return self.rpc.links()
+
+    def healthy(self) -> str | None:
+        """A sentence that says what is wrong, or None."""
+        return self.rpc.problem()
+
+    async def start(self) -> None:
+        """As `Transport.start`."""
+        if self._started:
+            raise Conflict("a transport is started once", hint="make a new one")
+        self._started = True
+        self._hub.join(self)
+        self.rpc.start()
+
+    async def stop(self) -> None:
+        """As `Transport.stop`."""
+        self._hub.leave(self)
+        await self.rpc.stop()
+
+    async def call(self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float) -> Answer[R]:
+        """As `Transport.call`."""
+        return await self.rpc.call(peer, method, body, blobs=blobs, timeout=timeout)
+
+
+class _Wire:
+    """One end of a link; what it sends arrives at the far end in a later turn of the loop."""
+
+    far: _Wire
+
+    def __init__(self, owner: LoopbackTransport) -> None:
+        self.link: Link | None = None
+        self._owner = owner
+        self._ended = False
+        self._under_way = 0
+
+    def send(self, message: Message) -> None:
+        """As `Wire.send`."""
+        if self._ended:
+            raise PeerUnreachable("the link has ended")
+        if self._under_way >= limits.OUT_QUEUE_MESSAGES:
+            raise Busy(f"{self._under_way} messages wait already")
+        # views and buffers are copied as a socket would: the caller may reuse them
+        frames = [bytes(frame) for frame in encode(message, self._owner.clock.monotonic())]
+        self._under_way += 1
+        asyncio.get_running_loop().call_soon(self._arrive, frames)
+
+    def cut(self, reason: str) -> None:
+        """As `Wire.cut`; the far end hears of it at once, as it would from a closed socket."""
+        if self._ended:
+            return
+        self._ended = self.far._ended = True
+        for end in (self, self.far):
+            if end.link is not None:
+                end._owner.rpc.detach(end.link, reason)
+
+    def _arrive(self, frames: list[bytes]) -> None:
+        self._under_way -= 1
+        far = self.far
+        if self._ended or far.link is None:
+            return
+        try:
+            far._owner.rpc.receive(far.link, decode(frames, far._owner.clock.monotonic(), far._owner.options.max_message))
+        except Rejected as error:
+            far.cut(f"it sent what cannot be decoded: {error.message}")

@@ -1,0 +1,52 @@
+"""What can be set on a transport, and whom does it dial?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from node.errors import Invalid, NotBuilt
+from node.transport import limits
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """A door to knock at: its address and the public key (Z85) that must answer there."""
+
+    address: str
+    public: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """How a node behaves on its links. `name` is its own name, `boot` counts its starts (0: not counted).
+
+    Spans are seconds. `redial` is the pause after a lost link (drawn between half of it and all of it, so that a thousand edges
+    do not return in one instant), `redial_refused` the pause after the other side did not admit our key.
+    """
+
+    name: str
+    security: Literal["curve", "null"] = "curve"
+    heartbeat: float = 2.0
+    suspect_after: float = 6.0
+    max_message: int = limits.MESSAGE_BYTES
+    max_in_flight: int = limits.IN_FLIGHT
+    redial: float = 1.0
+    redial_refused: float = 5.0
+    boot: int = 0
+
+    def __post_init__(self) -> None:
+        if self.security != "curve":
+            raise NotBuilt(
+                f"security '{self.security}' is not built: without CURVE nothing proves who a peer is",
+                hint='leave transport.security at "curve"',
+            )
+        if not limits.MESSAGE_BYTES_LEAST <= self.max_message <= limits.MESSAGE_BYTES:
+            raise Invalid(
+                f"max_message is {self.max_message} bytes",
+                hint=f"between {limits.MESSAGE_BYTES_LEAST} and {limits.MESSAGE_BYTES}",
+            )
+        if not 0 < self.heartbeat < self.suspect_after:
+            raise Invalid(f"heartbeat {self.heartbeat} s must be above 0 and below suspect_after {self.suspect_after} s")
+        if self.max_in_flight < 1:
+            raise Invalid(f"max_in_flight is {self.max_in_flight}", hint="at least 1")

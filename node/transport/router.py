@@ -1,0 +1,224 @@
+"""How does a node listen, and which connection belongs to which peer?
+
+One ROUTER behind CURVE and the ZAP thread. Rules:
+- who speaks is the User-Id of each message, set by libzmq from the key of its connection; a routing id is an address only;
+- the newest connection of a key that says HELLO is the link, older ones of that key are cut;
+- a connection's end is heard from the monitor, by descriptor. The kernel reuses descriptors, so the monitor is heard out before
+  a new connection is written down: the end of the descriptor's former owner was announced before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket as sockets_of_the_system
+from collections.abc import Sequence
+from typing import Final
+
+import zmq
+
+from node.errors import EcnodeError, Malformed, PeerUnreachable, Rejected, Unavailable
+from node.transport import limits
+from node.transport.base import Peer
+from node.transport.frames import Kind, Message, decode, encode
+from node.transport.keys import Identity
+from node.transport.link import Link
+from node.transport.links import complaint
+from node.transport.selftest import prove_that_strangers_are_refused
+from node.transport.sockets import DISCONNECTED, Monitor, Outbox, Pump, Station, receive_frames, router_socket, send_frames
+
+log = logging.getLogger(__name__)
+
+_SELF_TEST_ADDRESS: Final = "tcp://127.0.0.1:0"
+
+
+class Connection:
+    """One accepted connection; the `Wire` of its link."""
+
+    def __init__(self, router: Router, routing_id: bytes, key: str, peer: Peer, descriptor: int) -> None:
+        self.routing_id = routing_id
+        self.key = key
+        self.peer = peer
+        self.descriptor = descriptor
+        self.address = _address(descriptor)
+        self.outbox = Outbox()
+        self.link: Link | None = None
+        self.strikes = 0
+        self.ended = False
+        self._router = router
+
+    def send(self, message: Message) -> None:
+        """As `Wire.send`."""
+        if self.ended:
+            raise PeerUnreachable(f"the connection of '{self.peer.name}' has ended")
+        if self.outbox or not self._router.transmit(self, message):
+            self.outbox.push(message)
+        self._router.poke()
+
+    def cut(self, reason: str) -> None:
+        """As `Wire.cut`."""
+        self._router.drop(self, reason, cut=True)
+
+
+class Router:
+    """The listening side of a transport."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._directory = station.directory
+        self._rpc = station.rpc
+        self._clock = station.clock
+        self._options = station.options
+        self._connections: dict[bytes, Connection] = {}
+        self._by_descriptor: dict[int, Connection] = {}
+        self.endpoints: tuple[str, ...] = ()
+
+    async def start(self, listen: Sequence[str], stranger: Identity) -> None:
+        """Proves on loopback that `stranger` is refused, then binds.
+
+        Raises:
+            Unavailable: it is not, or an address cannot be bound.
+        """
+        self._socket = router_socket(self._station)
+        self._monitor = Monitor(self._socket, DISCONNECTED, self._happened)
+        self._pump = Pump(self._socket, self._read, self._write, limits.TURN_MESSAGES)
+        try:
+            trial = self._bind(_SELF_TEST_ADDRESS)
+            await prove_that_strangers_are_refused(self._station, stranger, trial)
+            self._socket.unbind(trial)
+            self.endpoints = tuple(self._bind(address) for address in listen)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Closes the socket and with it all connections."""
+        self._pump.close()
+        self._monitor.close()
+        self._socket.close(0)
+        for connection in list(self._connections.values()):
+            self.drop(connection, "this node stops", cut=False)
+
+    def recheck(self) -> None:
+        """Ends the connections whose key is not admitted any more, or as somebody else."""
+        for connection in list(self._connections.values()):
+            if self._directory.find(connection.key) != connection.peer:
+                self.drop(connection, "its key is not admitted any more", cut=True)
+
+    def poke(self) -> None:
+        """Has a turn of the socket soon."""
+        self._pump.poke()
+
+    def transmit(self, connection: Connection, message: Message) -> bool:
+        """Sends now; False when libzmq's queue to that peer is full."""
+        try:
+            return send_frames(self._socket, [connection.routing_id, *encode(message, self._clock.monotonic())])
+        except zmq.ZMQError as error:
+            self.drop(connection, f"gone: {error}", cut=False)  # EHOSTUNREACH, thanks to ROUTER_MANDATORY
+            return True
+
+    def drop(self, connection: Connection, reason: str, *, cut: bool) -> None:
+        """Forgets a connection, with `cut` also ends it. Harmless when repeated."""
+        if connection.ended:
+            return
+        connection.ended = True
+        connection.outbox.clear()
+        del self._connections[connection.routing_id]
+        if self._by_descriptor.get(connection.descriptor) is connection:
+            del self._by_descriptor[connection.descriptor]
+        if connection.link is not None:
+            self._rpc.detach(connection.link, reason)
+        if cut:
+            _shut_down(connection)
+
+    def _bind(self, address: str) -> str:
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            raise Unavailable(
+                f"cannot listen on {address}: {error}", hint="another program may have that port, see `ss -ltnp`"
+            ) from error
+        return self._socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+    def _write(self) -> None:
+        now = self._clock.monotonic()
+        for connection in list(self._connections.values()):
+            if connection.outbox:
+                connection.outbox.drain(lambda message, to=connection: self.transmit(to, message), now)  # type: ignore[misc]
+
+    def _happened(self, event: int, descriptor: int) -> None:
+        connection = self._by_descriptor.get(descriptor)
+        if event == DISCONNECTED and connection is not None:
+            self.drop(connection, "the connection was closed", cut=False)
+
+    def _read(self) -> None:
+        routing_id = self._socket.recv(zmq.NOBLOCK)
+        frames = receive_frames(self._socket)
+        key = frames[0].get("User-Id")
+        connection = self._connections.get(routing_id)
+        if connection is None or connection.key != key:
+            connection = self._take(routing_id, str(key), int(frames[0].get(zmq.SRCFD)))
+            if connection is None:
+                return
+        try:
+            self._handle(
+                connection, decode([frame.buffer for frame in frames], self._clock.monotonic(), self._options.max_message)
+            )
+        except Rejected as error:
+            self._strike(connection, error)
+
+    def _take(self, routing_id: bytes, key: str, descriptor: int) -> Connection | None:
+        self._monitor.drain()
+        peer = self._directory.find(key)
+        if peer is None:  # admitted a moment ago, taken out since
+            return None
+        for stale in (self._connections.get(routing_id), self._by_descriptor.get(descriptor)):
+            if stale is not None:
+                self.drop(stale, "its address has a new owner", cut=False)
+        same = [connection for connection in self._connections.values() if connection.key == key]
+        for old in same[: -limits.CONNECTIONS_PER_KEY + 1 or None]:
+            self.drop(old, "too many connections of one key", cut=True)
+        connection = Connection(self, routing_id, key, peer, descriptor)
+        self._connections[routing_id] = connection
+        self._by_descriptor[descriptor] = connection
+        return connection
+
+    def _handle(self, connection: Connection, message: Message) -> None:
+        if connection.link is None:
+            if message.kind is not Kind.HELLO:
+                raise Malformed("a message before the greeting", hint="HELLO opens every link")
+            for other in [
+                other for other in self._connections.values() if other.key == connection.key and other is not connection
+            ]:
+                self.drop(other, "a newer connection took its place", cut=True)
+            connection.link = self._rpc.attach(connection, connection.peer)
+        self._rpc.receive(connection.link, message)
+
+    def _strike(self, connection: Connection, error: EcnodeError) -> None:
+        connection.strikes += 1
+        log.warning(
+            "message refused",
+            extra={"peer": connection.peer.name, "reason": error.message, "hint": error.hint, "strike": connection.strikes},
+        )
+        if connection.strikes >= limits.STRIKES:
+            self.drop(connection, "sends what cannot be decoded", cut=True)
+            return
+        with contextlib.suppress(Unavailable):  # it does not read either: the next strike ends it
+            connection.send(complaint(error))
+
+
+def _address(descriptor: int) -> object:
+    """Whom a descriptor is connected to, or None when it is closed by now."""
+    try:
+        with sockets_of_the_system.socket(fileno=os.dup(descriptor)) as twin:
+            return twin.getpeername()
+    except OSError:
+        return None
+
+
+def _shut_down(connection: Connection) -> None:
+    """Ends a connection that libzmq owns. Its descriptor may belong to another one by now: then nothing happens."""
+    with contextlib.suppress(OSError), sockets_of_the_system.socket(fileno=os.dup(connection.descriptor)) as twin:
+        if twin.getpeername() == connection.address:
+            twin.shutdown(sockets_of_the_system.SHUT_RDWR)

@@ -1,0 +1,153 @@
+"""How is a node's transport put together over ZeroMQ?
+
+One ROUTER on all the listen addresses, if there are any, and one DEALER per door that the node is told to knock at, all behind
+CURVE. Everything runs on the loop that called `start`, but the ZAP thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import TypeVar
+
+from node.clock import Clock
+from node.errors import Conflict
+from node.model.message import Method
+from node.model.value import Value
+from node.transport.auth import Directory, Door
+from node.transport.base import Answer, Blob, Handler, LinkState, LinkWatcher
+from node.transport.dealer import Dealer
+from node.transport.keys import Identity, key_bytes
+from node.transport.options import Dial, LinkOptions
+from node.transport.router import Router
+from node.transport.rpc import Rpc
+from node.transport.sockets import Context, Station, new_context
+
+log = logging.getLogger(__name__)
+
+Q = TypeVar("Q", bound=Value)
+R = TypeVar("R", bound=Value)
+
+
+class ZmqTransport:
+    """The `Transport` of real nodes. A stopped one stays stopped."""
+
+    def __init__(  # noqa: PLR0917 - six things that only the composition root brings together
+        self,
+        identity: Identity,
+        directory: Directory,
+        listen: Sequence[str],
+        dial: Sequence[Dial],
+        clock: Clock,
+        options: LinkOptions,
+    ) -> None:
+        for door in dial:
+            key_bytes(door.public)
+        self._identity = identity
+        self._directory = directory
+        self._listen = tuple(listen)
+        self._dial = tuple(dict.fromkeys(dial))
+        self._clock = clock
+        self._options = options
+        self._rpc = Rpc(clock, options)
+        self._context: Context | None = None
+        self._door: Door | None = None
+        self._router: Router | None = None
+        self._dealers: dict[asyncio.Task[None], Dealer] = {}
+        self._watching = contextlib.ExitStack()
+        self._started = False
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The addresses that are really bound."""
+        return self._router.endpoints if self._router is not None else ()
+
+    def answer(self, method: Method[Q, R], handler: Handler[Q, R]) -> None:
+        """As `Transport.answer`."""
+        self._rpc.answer(method, handler)
+
+    def watch(self, watcher: LinkWatcher) -> None:
+        """As `Transport.watch`."""
+        self._rpc.watch(watcher)
+
+    def links(self) -> tuple[LinkState, ...]:
+        """As `Transport.links`."""
+        return self._rpc.links()
+
+    def healthy(self) -> str | None:
+        """A sentence that says what is wrong, or None."""
+        if self._context is None:
+            return "the transport is not running"
+        ended = [dealer.address for task, dealer in self._dealers.items() if task.done()]
+        if ended:
+            return f"nobody dials {', '.join(ended)} any more: see the log"
+        return self._rpc.problem() or (self._door.problem() if self._door is not None else None)
+
+    async def start(self) -> None:
+        """As `Transport.start`."""
+        if self._started:
+            raise Conflict("a transport is started once", hint="make a new one")
+        self._started = True
+        context = self._context = new_context()
+        station = Station(context, self._identity, self._directory, self._rpc, self._clock, self._options)
+        try:
+            if self._listen:
+                await self._open_door(station)
+            for door in self._dial:
+                self._begin(Dealer(station, door))
+        except BaseException:
+            await self.stop()
+            raise
+        self._rpc.start()
+        loop = asyncio.get_running_loop()
+
+        def replaced() -> None:
+            loop.call_soon_threadsafe(self._recheck)
+
+        self._watching.callback(self._directory.watch(replaced))
+
+    async def stop(self) -> None:
+        """As `Transport.stop`."""
+        context, self._context = self._context, None
+        if context is None:
+            return
+        self._watching.close()
+        await self._rpc.stop()
+        for task in self._dealers:
+            task.cancel()
+        await asyncio.gather(*self._dealers, return_exceptions=True)
+        if self._router is not None:
+            self._router.stop()
+        if self._door is not None:
+            self._door.stop()
+        context.term()
+
+    async def call(self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float) -> Answer[R]:
+        """As `Transport.call`."""
+        return await self._rpc.call(peer, method, body, blobs=blobs, timeout=timeout)
+
+    async def _open_door(self, station: Station) -> None:
+        door = Door(station.context, station.directory)
+        door.start()
+        self._door = door
+        router = Router(station)
+        await router.start(self._listen, door.stranger)
+        self._router = router
+
+    def _begin(self, dealer: Dealer) -> None:
+        task = asyncio.get_running_loop().create_task(dealer.run())
+        task.add_done_callback(_report_end)
+        self._dealers[task] = dealer
+
+    def _recheck(self) -> None:
+        if self._router is not None:
+            self._router.recheck()
+        for dealer in self._dealers.values():
+            dealer.recheck()
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("dialling ended", exc_info=task.exception())
