@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol, TypeAlias
 
 from node import __version__, assets, failpoints, journal, rundir
 from node.api.ports import Ports
@@ -37,7 +37,7 @@ from node.roles.shared.registry import Registry
 from node.roles.shared.reporter import Machine, Reporter
 from node.storage import open_store
 from node.transport.auth import Directory
-from node.transport.base import Peer
+from node.transport.base import Peer, Transport
 from node.transport.keys import Identity, fingerprint, load_or_create
 from node.transport.options import Dial, LinkOptions
 from node.transport.zmq import ZmqTransport
@@ -48,6 +48,20 @@ STOP_S: Final = 2.5  # for one part; together they stay below the five seconds t
 LOCK_FILE: Final = "lock"
 TOKEN_FILE: Final = "token"  # noqa: S105 - a file name
 LOG_FOLDER: Final = "log"
+
+
+class OpenTransport(Transport, Protocol):
+    """A transport that can say where it listens and what ails it."""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The addresses that are really bound."""
+
+    def healthy(self) -> str | None:
+        """A sentence when the door is not as it should be."""
+
+
+TransportFactory: TypeAlias = Callable[[NodeConfig, Identity, Clock, int], OpenTransport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +86,19 @@ class Opened:
 class Node:
     """One node, made from its config. It is run once."""
 
-    def __init__(self, config: NodeConfig, clock: Clock, spawner: Spawner, *, dev: bool = False) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        clock: Clock,
+        spawner: Spawner,
+        *,
+        make_transport: TransportFactory | None = None,
+        dev: bool = False,
+    ) -> None:
         self.config = config
         self._clock = clock
         self._spawner = spawner
+        self._make_transport = make_transport or curve_transport
         self._dev = dev
         self._roles = tuple(Role(role) for role in config.node.roles)
         self._metrics = journal.Metrics()
@@ -127,7 +150,7 @@ class Node:
         self._store = await open_store(config.storage.database, config.node.data_dir, clock)
         self._held.push_async_callback(self._store.close)
         self._boot = await self._store.cluster.next_boot()
-        self._transport = self._make_transport(self._identity)
+        self._transport = self._make_transport(config, self._identity, clock, self._boot)
         self._machine = Machine()
         self._registry = Registry(
             self._report,
@@ -149,25 +172,6 @@ class Node:
             self._make_cloud()
         token = _token(config.node.data_dir / TOKEN_FILE)
         self._http = HttpServer(config.http, token, Ports(self._queries, self, self), clock, self._metrics)
-
-    def _make_transport(self, identity: Identity) -> ZmqTransport:
-        settings = self.config.transport
-        allowed = [
-            (peer.key, Peer(peer.name, frozenset(Role(role) for role in peer.roles), fingerprint(peer.key)))
-            for peer in settings.allow
-        ]
-        keys = {peer.address: peer.key for peer in settings.allow}
-        options = LinkOptions(
-            name=self.config.node.name,
-            security=settings.security,
-            heartbeat=settings.heartbeat,
-            suspect_after=settings.suspect_after,
-            max_message=settings.max_message,
-            max_in_flight=settings.max_in_flight,
-            boot=self._boot,
-        )
-        dials = [Dial(address, keys[address]) for address in settings.join]
-        return ZmqTransport(identity, Directory(allowed), settings.listen, dials, self._clock, options)
 
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock)
@@ -241,9 +245,7 @@ class Node:
             jobs=self._jobs.jobs() if self._jobs else (),
             offload=self.config.edge.offload,
             links=tuple(
-                LinkReport(
-                    peer=link.peer.name, rtt_ms=link.rtt_s * 1000, bytes_out=link.bytes_out, bytes_in=link.bytes_in
-                )
+                LinkReport(peer=link.peer.name, rtt_ms=link.rtt_s * 1000, bytes_out=link.bytes_out, bytes_in=link.bytes_in)
                 for link in self._transport.links()
             ),
             **self._machine.figures(),
@@ -307,6 +309,27 @@ class Node:
         rundir.forget(self.config.node.name, os.getpid())
 
 
+def curve_transport(config: NodeConfig, identity: Identity, clock: Clock, boot: int) -> OpenTransport:
+    """ROUTER and DEALER over CURVE, open to the peers of `transport.allow` only."""
+    settings = config.transport
+    allowed = [
+        (peer.key, Peer(peer.name, frozenset(Role(role) for role in peer.roles), fingerprint(peer.key)))
+        for peer in settings.allow
+    ]
+    keys = {peer.address: peer.key for peer in settings.allow}
+    options = LinkOptions(
+        name=config.node.name,
+        security=settings.security,
+        heartbeat=settings.heartbeat,
+        suspect_after=settings.suspect_after,
+        max_message=settings.max_message,
+        max_in_flight=settings.max_in_flight,
+        boot=boot,
+    )
+    dials = [Dial(address, keys[address]) for address in settings.join]
+    return ZmqTransport(identity, Directory(allowed), settings.listen, dials, clock, options)
+
+
 async def _nothing() -> None:
     """Parts that were opened while building have nothing left to start."""
 
@@ -331,9 +354,7 @@ def _own(data_dir: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise Conflict(
-            f"another node runs on {data_dir}", hint="stop it, or give this one its own node.data_dir"
-        ) from error
+        raise Conflict(f"another node runs on {data_dir}", hint="stop it, or give this one its own node.data_dir") from error
     return lock
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -102,35 +102,37 @@ def _read(path: Path) -> Running | None:
     try:
         with path.open("rb") as file:
             found = json.loads(file.read(MAX_FILE_BYTES))
-        return Running(**dict(_checked(found)))  # type: ignore[arg-type]  # checked field by field below
-    except (OSError, ValueError, TypeError):
+        return _checked(found) if isinstance(found, dict) else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
-_KINDS: Final[Mapping[str, type | tuple[type, ...]]] = {
-    "name": str,
-    "roles": list,
-    "url": str,
-    "token_file": str,
-    "data_dir": str,
-    "pid": int,
-    "started": (int, float),
-}
+def _checked(found: Mapping[str, object]) -> Running:
+    roles, pid, started = found["roles"], found["pid"], found["started"]
+    if not isinstance(roles, list) or not isinstance(pid, int) or not isinstance(started, int | float):
+        raise TypeError("a field is of another kind")
+    return Running(
+        name=_text(found["name"]),
+        roles=tuple(map(_text, roles)),
+        url=_text(found["url"]),
+        token_file=_text(found["token_file"]),
+        data_dir=_text(found["data_dir"]),
+        pid=pid,
+        started=started,
+    )
 
 
-def _checked(found: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    for field, kind in _KINDS.items():
-        value = found.get(field)
-        if not isinstance(value, kind):
-            raise ValueError(f"{field} is missing or of another kind")
-        yield field, tuple(map(str, value)) if isinstance(value, list) else value
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a field is not text")
+    return value
 
 
 def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False  # 0 and below would ask for whole process groups
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
+    except (ProcessLookupError, PermissionError, OverflowError):
         return False  # the folder is this user's: a process that we may not signal has taken over the number
-    return pid > 0
+    return True

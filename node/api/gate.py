@@ -19,7 +19,7 @@ from aiohttp import web
 
 from node.api import problem
 from node.api.route import DOOR, Scope
-from node.errors import EcnodeError, Forbidden, Internal, Unauthorized
+from node.errors import EcnodeError, Forbidden, Internal, Rejected, Unauthorized
 from node.journal import Metrics
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ def identify(metrics: Metrics) -> Middleware:
         requests.labels(route, method, str(response.status)).inc()
         seconds.labels(route).observe(took)
         response.headers["X-Request-Id"] = request_id
+        response.headers["Server"] = "ecnode"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Cache-Control"] = "no-store"
         log.debug(
@@ -88,7 +89,9 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
         return problem.respond(error, request_id)
     except EcnodeError as error:
-        log.info("request refused", extra={"request": request_id, "route": _route(request), "code": error.code})
+        # a stranger can cause refusals without end: the metrics count them, the log of a normal day does not hold them
+        level = logging.DEBUG if isinstance(error, Rejected) else logging.INFO
+        log.log(level, "request refused", extra={"request": request_id, "route": _route(request), "code": error.code})
         return problem.respond(error, request_id)
     except Exception:
         log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
@@ -124,7 +127,7 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
     """Refuses changes that a web page of another origin asks for; commands and scripts send neither header."""
     if request.method not in SAFE_METHODS:
         origin = request.headers.get("Origin")
-        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("Host")
+        foreign = origin is not None and origin.partition("://")[2] != request.headers.get("Host")
         if foreign or request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
             raise Forbidden("a page of another origin may change nothing here")
     return await handler(request)

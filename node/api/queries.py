@@ -80,8 +80,8 @@ async def results(request: web.Request) -> web.Response:
         found = await polls.run(lambda: queries.results(ref, params.after, params.limit, params.wait), nothing)
     else:
         found = await queries.results(ref, params.after, params.limit, 0.0)
-    items = [ResultItem.model_construct(cursor=cursor, **dict(result)) for cursor, result in found]
-    return page(items, found[-1][0] if found else params.after)
+    items: list[JsonValue] = [{"cursor": cursor, **to_document(result)} for cursor, result in found]
+    return encode({"items": items, "next": found[-1][0] if found else params.after})
 
 
 async def runtime(request: web.Request) -> web.Response:

@@ -40,6 +40,8 @@ async def read_body(request: web.Request, kind: type[V]) -> V:
             content = await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(reason=f"the body did not arrive within {BODY_TIMEOUT:g} s") from None
+    except (ConnectionError, web.RequestPayloadError) as error:
+        raise Malformed("the connection ended before the body did") from error
     return parse(content, kind)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from node.api import gate, nodes, queries, service
 from node.api.connections import Connections
@@ -45,6 +46,7 @@ class HttpServer:
         self._runner = web.AppRunner(
             self._application(token),
             access_log=None,
+            logger=_protocol_log(),
             handle_signals=False,
             shutdown_timeout=STOP_TIMEOUT,
             keepalive_timeout=KEEPALIVE,
@@ -124,6 +126,17 @@ def split(address: str) -> tuple[str, int]:
     except ValueError:
         pass  # a port out of range; told below with the same words
     raise _invalid("http.listen", f"'{address}' is not HOST:PORT")
+
+
+def _protocol_log() -> logging.Logger:
+    """Where the web framework reports; bytes that are no HTTP earn no traceback, or strangers could fill the log."""
+    protocol = logging.getLogger("node.api.protocol")
+    protocol.addFilter(_is_our_fault)
+    return protocol
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _url(host: str, port: int) -> str:

@@ -6,7 +6,6 @@ answer at once. Global options stand before the command; data goes to standard o
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -139,9 +138,4 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
         explain(error, verbose="-v" in words or "--verbose" in words)
         return exit_code(error)
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as `head`, has seen enough
-        return 0
     return code if isinstance(code, int) else 0

@@ -43,7 +43,8 @@ def explain(error: errors.EcnodeError, *, verbose: bool) -> None:
     code = f" [{error.code}]" if verbose else ""
     click.echo(f"ecnode: {plain(error.message)}{code}", err=True)
     for fault in error.problems:
-        click.echo(f"  {plain(str(fault))}", err=True)
+        if str(fault) != error.message:
+            click.echo(f"  {plain(str(fault))}", err=True)
     if error.hint:
         click.echo(f"  → {plain(error.hint)}", err=True)
     if verbose:

@@ -44,10 +44,9 @@ def show_list(
     elif settings.output == "name":
         for item in items:
             click.echo(plain(name(item)))
-    else:
-        show_table(
-            settings, [column.title for column in columns], [[column.text(item) for column in columns] for item in items]
-        )
+    elif items:
+        rows = [[column.text(item) for column in columns] for item in items]
+        show_table(settings, [column.title for column in columns], rows)
 
 
 def show_one(

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import psutil
 
@@ -20,6 +20,7 @@ from node.clock import Clock, rfc3339
 from node.config import NodeConfig, refuse_unbuilt_roles
 from node.config.address import Address, http_address, peer_address
 from node.errors import ConfigInvalid, EcnodeError
+from node.pipeline.video.planner.base import load_scheduler
 from node.transport.keys import load_or_create
 
 Level: TypeAlias = Literal["fail", "warn", "ok"]
@@ -43,7 +44,7 @@ class Finding:
 
 def preflight(config: NodeConfig, files: Sequence[Path], clock: Clock) -> Iterator[Finding]:
     """All checks of a valid config, cheap ones first."""
-    yield from _roles(config)
+    yield from _build(config)
     yield from _ports(config)
     yield from _identity(config)
     yield from _disk(config)
@@ -53,9 +54,12 @@ def preflight(config: NodeConfig, files: Sequence[Path], clock: Clock) -> Iterat
     yield from _peers(config, clock)
 
 
-def _roles(config: NodeConfig) -> Iterator[Finding]:
+def _build(config: NodeConfig) -> Iterator[Finding]:
+    """Whether this release has the roles and the scheduler."""
     try:
         refuse_unbuilt_roles(config)
+        if "cloud" in config.node.roles:
+            load_scheduler(config.cloud.scheduler)
     except ConfigInvalid as error:
         yield from (Finding("fail", "config", f"{problem.path}: {problem.message}") for problem in error.problems)
 
@@ -150,7 +154,10 @@ def _sources(config: NodeConfig) -> Iterator[Finding]:
             if fault:
                 yield Finding("warn", "source", f"{name}: no answer from {parts.hostname}: {fault}")
             continue
-        file = Path(f"/dev/video{source.url}" if source.url.isdecimal() else source.url.removeprefix("file://")).expanduser()
+        file = Path(
+            f"/dev/video{source.url}" if source.url.isdecimal() else unquote(parts.path) if parts.scheme else source.url
+        )
+        file = file.expanduser()
         if not file.exists():
             yield Finding("fail", "source", f"{name}: there is no {file}")
         elif not os.access(file, os.R_OK):

@@ -269,7 +269,16 @@ def _constraint(given: Mapping[str, str]) -> Constraint:
     if not given:
         raise Invalid("nothing to change", hint="name --delay, --latency or --accuracy")
     try:
-        return Constraint.model_validate_strings({field: None if text == "none" else text for field, text in given.items()})
+        return Constraint.model_validate(
+            {field: None if text == "none" else _number(field, text) for field, text in given.items()}
+        )
     except ValidationError as error:
         faults = [Problem(f"--{fault['loc'][0]}", fault["msg"]) for fault in error.errors()]
         raise Invalid("the limits are wrong", problems=faults) from None
+
+
+def _number(field: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise Invalid(f"--{field}: '{text}' is neither a number nor none") from None

@@ -22,8 +22,8 @@ from typing import Final, Self
 from node.errors import ChildLost, Unavailable
 from node.transport.keys import load_or_create
 
-START_S: Final = 20.0
 STOP_S: Final = 5.0
+SAID_CHARACTERS: Final = 2000
 CLOUD: Final = "cloud-1"
 HTTP_PORT: Final = 7480  # of the cloud, where it is free: the address that a user guesses first
 
@@ -35,6 +35,16 @@ class Source:
     name: str
     clip: Path
     kind: str
+    loop: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How quickly nodes miss each other, in seconds; the defaults are those of a config that says nothing."""
+
+    heartbeat: float = 2.0
+    suspect_after: float = 6.0
+    dead_after: float = 20.0
 
 
 @dataclass(slots=True)
@@ -51,12 +61,13 @@ class _Member:
 class LocalSystem:
     """A cloud and some edges on loopback; a context manager that ends and removes all of it."""
 
-    def __init__(self, edges: int, sources: Sequence[Source], assets: Path) -> None:
+    def __init__(self, edges: int, sources: Sequence[Source], assets: Path, pace: Pace = Pace()) -> None:
         self._stack = ExitStack()
         self._root = Path(tempfile.mkdtemp(prefix="ecnode-"))
         self._stack.callback(shutil.rmtree, self._root, ignore_errors=True)
         self._sources = tuple(sources)
         self._assets = assets
+        self._pace = pace
         names = [(CLOUD, "cloud")] + [(f"edge-{number}", "edge") for number in range(1, edges + 1)]
         ports = _free_ports(2 * len(names))
         self._members = [
@@ -112,12 +123,17 @@ class LocalSystem:
         if process is not None:
             process.kill()
             process.wait()
+            _close_pipes(process)
 
     def restart(self, name: str) -> None:
         """Starts a node that has ended, on its old data."""
         member = self._find(name)
         self._launch(member)
         self._wait_open(member)
+
+    def stderr(self, name: str) -> str:
+        """What a node wrote to its standard error so far: its log."""
+        return (self._find(name).folder / "stderr").read_text(errors="replace")
 
     def stop(self) -> tuple[int, ...]:
         """Ends every node and removes the folder; the exit codes. Harmless when repeated."""
@@ -127,9 +143,7 @@ class LocalSystem:
                 process.send_signal(signal.SIGTERM)
         codes = tuple(_wait(process) for process in running)
         for process in running:
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+            _close_pipes(process)
         self._stack.close()
         return codes
 
@@ -163,7 +177,7 @@ class LocalSystem:
             if line.startswith("ready in"):
                 return
         _wait(process)
-        said = (member.folder / "stderr").read_text(errors="replace")[-2000:]
+        said = self.stderr(member.name)[-SAID_CHARACTERS:]
         raise Unavailable(f"'{member.name}' ended with exit code {process.returncode} before it was ready: {said}")
 
     def _config(self, member: _Member) -> str:
@@ -180,6 +194,9 @@ class LocalSystem:
             "[transport]",
             f'listen = ["{_address(member)}"]',
             f"join = [{', '.join(dialled)}]",
+            f"heartbeat = {self._pace.heartbeat}",
+            f"suspect_after = {self._pace.suspect_after}",
+            f"dead_after = {self._pace.dead_after}",
         ]
         for other in self._members:
             if other is not member:
@@ -197,13 +214,19 @@ class LocalSystem:
                     f"[edge.sources.{source.name}]",
                     f"url = '{source.clip}'",
                     f'kind = "{source.kind}"',
-                    "loop = true",
+                    f"loop = {str(source.loop).lower()}",
                 ]
         return "\n".join(lines) + "\n"
 
 
 def _address(member: _Member) -> str:
     return f"tcp://127.0.0.1:{member.peer_port}"
+
+
+def _close_pipes(process: subprocess.Popen[str]) -> None:
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
 
 
 def _wait(process: subprocess.Popen[str]) -> int:

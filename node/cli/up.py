@@ -76,7 +76,8 @@ async def _run(config: NodeConfig, *, dev: bool, attached: bool) -> None:
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    # not through sys.stdin: its lock, held by this thread, would abort the interpreter when the node ends first
+    while os.read(0, 4096):
         continue
     loop.call_soon_threadsafe(stop.set)
 

@@ -199,7 +199,9 @@ def _held(figure: float, limit: float | None) -> str:
 def _stages(query: Query, runtime: Runtime) -> str:
     if query.plan is None:
         return "no plan yet"
+    places = query.plan.flow_mapping
     return " → ".join(
-        f"{stage}@{placement.node} ({placement.role}) {runtime.stage_ms.get(stage, 0.0):.0f} ms"
-        for stage, placement in query.plan.flow_mapping.items()
+        f"{stage}@{places[stage].node} ({places[stage].role}) {runtime.stage_ms.get(stage, 0.0):.0f} ms"
+        for stage in query.pipeline
+        if stage in places
     )

@@ -1,6 +1,7 @@
 """What is this node told to do? `load` answers with a checked config, or with everything that is wrong with it."""
 
 from node.config.checks import Known
+from node.config.kinds import RoleName
 from node.config.loading import Loaded, config_files, load, refuse_unbuilt_roles
 from node.config.problems import ConfigProblem, report
 from node.config.schema import (
@@ -11,7 +12,6 @@ from node.config.schema import (
     LogConfig,
     NodeConfig,
     NodeSection,
-    RoleName,
     ServiceConfig,
     SourceConfig,
     StorageConfig,

@@ -94,7 +94,7 @@ def from_pydantic(
             continue  # a faulty item is told as such; that it leaves the list empty is noise
         path = tuple(part for part in error["loc"] if part != "[key]")
         message = _message(model, path, error)
-        if path in references:  # what a reference stands for may be a secret
+        if path in references and error["input"]:  # what a reference stands for may be a secret
             message = message.replace(str(error["input"]), references[path])
         place = origin(path)
         shown = place.text if place and error["type"] not in ("extra_forbidden", "missing") else ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, JsonValue
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -33,6 +33,7 @@ class Setting:
     """One setting; NAME stands for a name that the user chooses, `default` is as it would be written."""
 
     path: str
+    type: str
     default: str
     unit: Unit
     description: str
@@ -45,11 +46,37 @@ def settings() -> Iterator[Setting]:
 
 def markdown() -> str:
     """The reference manual."""
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    rows = ["| setting | type | default | meaning |", "|---|---|---|---|"]
     rows += [
-        f"| `{each.path}` | {f'`{each.default}`' if each.default else 'required'} | {each.description} |" for each in settings()
+        f"| `{each.path}` | {each.type} | {f'`{each.default}`' if each.default else 'required'} | {each.description} |"
+        for each in settings()
     ]
     return _HEAD + "\n" + "\n".join(rows) + "\n"
+
+
+def shape(schema: Mapping[str, JsonValue]) -> str:
+    """What a part of a JSON Schema takes, in a few words."""
+    match schema:
+        case {"x-unit": "seconds"}:
+            return "span of time"
+        case {"x-unit": "bytes"}:
+            return "amount of bytes"
+        case {"$ref": str(place)}:
+            return "any" if place.endswith("/JsonValue") else place.rpartition("/")[2]
+        case {"const": value}:
+            return f"`{value}`"
+        case {"enum": [*values]}:
+            return " · ".join(f"`{value}`" for value in values)
+        case {"anyOf": [*choices]}:
+            return " or ".join(shape(choice) for choice in choices if isinstance(choice, dict))
+        case {"type": "array", "items": dict(items)}:
+            return f"list of {shape(items)}" + _limit(schema, "maxItems", "items")
+        case {"type": "object", "additionalProperties": dict(values)}:
+            return f"table of {shape(values)}"
+        case {"type": str(name)}:
+            words = {"string": "text", "integer": "whole number", "boolean": "true or false", "null": "none", "object": "table"}
+            return words.get(name, name) + _limit(schema, "maxLength", "characters")
+    return "any"
 
 
 def written(path: Location, value: object) -> str:
@@ -75,12 +102,19 @@ def unit_of(path: Location) -> Unit:
     return _unit(field) if field else ""
 
 
+def _limit(schema: Mapping[str, JsonValue], key: str, of: str) -> str:
+    return f", at most {schema[key]} {of}" if key in schema else ""
+
+
 def _settings(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
+    shapes = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
         table = _table(field)
         if table is None:
-            yield Setting(path, _default(path, field), _unit(field), field.description or "")
+            yield Setting(
+                path, shape(shapes[field.alias or name]), _default(path, field), _unit(field), field.description or ""
+            )
             continue
         container = get_origin(field.annotation)
         chosen = ".NAME" if container is dict else "[]" if container is tuple else ""

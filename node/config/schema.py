@@ -7,145 +7,47 @@ not believe in a protection that is not there.
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
     StringConstraints,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from node.config.address import http_address, peer_address
-from node.config.units import DURATION_PATTERN, SIZE_PATTERN, duration, size
+from node.config.kinds import (
+    DatabaseUrl,
+    Duration,
+    Folder,
+    HttpListen,
+    Identifier,
+    LabelName,
+    LabelText,
+    NodeName,
+    PeerAddress,
+    PeerAddresses,
+    PeerListen,
+    PublicKey,
+    Resolution,
+    Roles,
+    Size,
+    Texts,
+    one_or_many,
+    unbuilt,
+)
 
 SCHEMA_VERSION: Final = 1
 BUILT_ROLES: Final = ("cloud", "edge")
 CLOUD_LISTEN: Final = ("tcp://0.0.0.0:7440",)
-
-RoleName: TypeAlias = Literal["cloud", "edge", "talent", "federated"]
-Resolution: TypeAlias = Literal["360p", "480p", "720p", "1080p"]
-
-T = TypeVar("T")
-
-
-def _one_or_many(value: object) -> object:
-    """A list as a tuple; a single text where a list belongs counts as a list of one."""
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
-def _without_repeats(values: tuple[str, ...]) -> tuple[str, ...]:
-    if repeated := sorted({value for value in values if values.count(value) > 1}):
-        raise ValueError(f"'{repeated[0]}' stands in the list twice")
-    return values
-
-
-def _role_alias(value: object) -> object:
-    return "federated" if value == "federated-client" else value
-
-
-def _expanded(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if not value or "\0" in value:
-        raise ValueError("a path cannot be empty")
-    return Path(os.path.abspath(Path(value).expanduser()))  # noqa: PTH100 - resolve() would follow links, absolute() keeps ".."
-
-
-def _bindable(value: str) -> str:
-    peer_address(value)
-    return value
-
-
-def _reachable(value: str) -> str:
-    address = peer_address(value)
-    if address.every_interface or (address.scheme == "tcp" and address.port == 0):
-        raise ValueError(f"'{value}' cannot be connected to: name one host and one port")
-    return value
-
-
-def _http_bindable(value: str) -> str:
-    http_address(value)
-    return value
-
-
-_Z85: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
-
-
-def _public_key(value: str) -> str:
-    if len(value) != 40 or any(letter not in _Z85 for letter in value):
-        raise ValueError("is not a public key: 40 characters as `ecnode id` prints them on that node")
-    for start in range(0, 40, 5):
-        number = 0
-        for letter in value[start : start + 5]:
-            number = number * 85 + _Z85.index(letter)
-        if number >= 2**32:
-            raise ValueError("is not a public key: a character was mistyped, copy what `ecnode id` prints")
-    return value
-
-
-def _unbuilt(only: object, instead: str) -> AfterValidator:
-    """Refuses every value but the one that this release honours."""
-
-    def check(value: T) -> T:
-        if value != only:
-            raise ValueError(f"is not built into this release; {instead}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _database(value: str) -> str:
-    scheme, divider, rest = value.partition("://")
-    if not divider or scheme not in ("sqlite", "postgres", "postgresql", "mysql"):
-        raise ValueError("is not a database url such as 'sqlite:///node.db'")
-    if scheme != "sqlite":
-        raise ValueError(f"'{scheme}' is not built into this release; use 'sqlite:///node.db'")
-    if not rest.startswith("/") or rest == "/":
-        raise ValueError("names no file: 'sqlite:///node.db' lies in data_dir, 'sqlite:////var/lib/node.db' is absolute")
-    return value
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(duration),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": DURATION_PATTERN}], "x-unit": "seconds"}),
-]
-Size = Annotated[
-    int,
-    BeforeValidator(size),
-    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": SIZE_PATTERN}], "x-unit": "bytes"}),
-]
-Folder = Annotated[Path, BeforeValidator(_expanded), WithJsonSchema({"type": "string"})]
-NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")]
-LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-LabelText = Annotated[str, StringConstraints(max_length=200)]
-Roles = Annotated[
-    tuple[Annotated[RoleName, BeforeValidator(_role_alias)], ...],
-    BeforeValidator(_one_or_many),
-    AfterValidator(_without_repeats),
-]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_one_or_many), AfterValidator(_without_repeats)]
-PeerListen = Annotated[
-    tuple[Annotated[str, AfterValidator(_bindable)], ...], BeforeValidator(_one_or_many), AfterValidator(_without_repeats)
-]
-PeerAddress = Annotated[str, AfterValidator(_reachable)]
-PeerAddresses = Annotated[tuple[PeerAddress, ...], BeforeValidator(_one_or_many), AfterValidator(_without_repeats)]
-HttpListen = Annotated[
-    tuple[Annotated[str, AfterValidator(_http_bindable)], ...], BeforeValidator(_one_or_many), AfterValidator(_without_repeats)
-]
 
 
 def host_name() -> str:
@@ -181,7 +83,7 @@ class AllowedPeer(Section):
     """[[transport.allow]]: one node that is admitted, by its key."""
 
     name: NodeName = Field(description="Name that the node is known by here.")
-    key: Annotated[str, AfterValidator(_public_key)] = Field(description="Its public key, as `ecnode id` prints it there.")
+    key: PublicKey = Field(description="Its public key, as `ecnode id` prints it there.")
     roles: Roles = Field(min_length=1, description="Roles it may act in.")
     address: PeerAddress | None = Field(None, description="Where it listens; needed to join it.")
 
@@ -192,13 +94,13 @@ class TransportConfig(Section):
     listen: PeerListen = Field(
         (), description="Addresses to bind for other nodes; default: tcp://0.0.0.0:7440 for role cloud, none otherwise."
     )
-    advertise: PeerAddress | None = Field(
-        None, description="Address that others are told; default: the first address that is not loopback."
+    advertise: Annotated[PeerAddress | None, unbuilt(None, "members are reached over the links that they opened")] = Field(
+        None, description="Address that others are told; not built into this release."
     )
     join: PeerAddresses = Field(
         (), description="Nodes to connect to; each is the address of an entry of allow, which holds its key."
     )
-    allow: Annotated[tuple[AllowedPeer, ...], BeforeValidator(_one_or_many)] = Field(
+    allow: Annotated[tuple[AllowedPeer, ...], BeforeValidator(one_or_many)] = Field(
         (), max_length=4096, description="The nodes that are admitted."
     )
     security: Literal["curve", "null"] = Field(
@@ -206,7 +108,7 @@ class TransportConfig(Section):
     )
     admit: Annotated[
         Literal["token", "approve", "allow-list"],
-        _unbuilt("allow-list", "'allow-list' is: name each peer in [[transport.allow]]"),
+        unbuilt("allow-list", "'allow-list' is: name each peer in [[transport.allow]]"),
     ] = Field("allow-list", description="How an unknown node gets in: not at all (allow-list).")
     heartbeat: Duration = Field(2.0, ge=0.05, le=3600, description="Time between two reports to peers.")
     suspect_after: Duration = Field(6.0, ge=0.1, le=86400, description="Silence after which a peer is suspect.")
@@ -235,18 +137,20 @@ class HttpConfig(Section):
         description="token: requests carry the node's token. loopback: this machine needs none. none: `--dev` only.",
     )
     hosts: Texts = Field(("localhost", "127.0.0.1"), min_length=1, description="Host headers that are answered, without port.")
-    max_upload: Size = Field(256 * 2**20, ge=1, description="Largest body of one request.")
-    tls: Annotated[TlsConfig, _unbuilt(TlsConfig(), "put a proxy that speaks TLS before the node")] = Field(
+    max_upload: Annotated[Size, unbuilt(256 * 2**20, "nothing can be uploaded yet, leave it away")] = Field(
+        256 * 2**20, description="Largest body of one upload; not built into this release."
+    )
+    tls: Annotated[TlsConfig, unbuilt(TlsConfig(), "put a proxy that speaks TLS before the node")] = Field(
         TlsConfig(), description="Certificate; not built into this release."
     )
     compat: Annotated[
-        Annotated[tuple[Literal["video", "pai", "talent", "tasks"], ...], BeforeValidator(_one_or_many)],
-        _unbuilt((), "leave the list empty"),
+        Annotated[tuple[Literal["video", "pai", "talent", "tasks"], ...], BeforeValidator(one_or_many)],
+        unbuilt((), "leave the list empty"),
     ] = Field((), description="Groups of the originals' routes at the root; not built into this release.")
     compat_open: Annotated[
-        Annotated[tuple[Literal["video"], ...], BeforeValidator(_one_or_many)], _unbuilt((), "leave the list empty")
+        Annotated[tuple[Literal["video"], ...], BeforeValidator(one_or_many)], unbuilt((), "leave the list empty")
     ] = Field((), description="Groups that loopback may use without a token; not built into this release.")
-    dashboard: Annotated[StrictBool, _unbuilt(False, "leave it false")] = Field(
+    dashboard: Annotated[StrictBool, unbuilt(False, "leave it false")] = Field(
         False, description="The page for people; not built into this release."
     )
 
@@ -254,15 +158,15 @@ class HttpConfig(Section):
 class StorageConfig(Section):
     """[storage]: what is remembered, and where."""
 
-    database: Annotated[str, AfterValidator(_database)] = Field(
+    database: DatabaseUrl = Field(
         "sqlite:///node.db",
         description="Database url; sqlite:///name lies in data_dir, sqlite:///:memory: forgets all at the end.",
     )
-    objects: Annotated[str, _unbuilt("objects/", "leave it away")] = Field(
+    objects: Annotated[str, unbuilt("objects/", "leave it away")] = Field(
         "objects/", description="Folder of blobs below data_dir; not built into this release."
     )
     keep: Annotated[
-        dict[Literal["logs", "results", "bundles"], Duration], _unbuilt({}, "nothing is deleted yet, leave it away")
+        dict[Literal["logs", "results", "bundles"], Duration], unbuilt({}, "nothing is deleted yet, leave it away")
     ] = Field({}, description="Age at which records are deleted; not built into this release: nothing is deleted.")
 
 
@@ -277,13 +181,13 @@ class CloudConfig(Section):
     """[cloud]: the role that plans."""
 
     scheduler: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_]*)?$")] = Field(
-        "ewma", description="Who chooses the plans of video queries."
+        "ewma", description="Who chooses the plans of video queries: ewma, fixed, or a class as package.module:Class."
     )
     tick: Duration = Field(1.0, ge=0.05, le=60, description="Time between two looks at all queries.")
-    max_tasks: Annotated[int, _unbuilt(64, "leave it away")] = Field(
+    max_tasks: Annotated[int, unbuilt(64, "leave it away")] = Field(
         64, description="Tasks at once; not built into this release."
     )
-    lease: Annotated[Duration, _unbuilt(15.0, "leave it away")] = Field(
+    lease: Annotated[Duration, unbuilt(15.0, "leave it away")] = Field(
         15.0, description="Silence after which a task is offered again; not built into this release."
     )
 
@@ -317,7 +221,7 @@ class EdgeConfig(Section):
 
     workers: int | None = Field(None, ge=1, le=256, description="Worker processes of services; default: cores - 1, at least 1.")
     offload: Literal["auto", "never", "always"] = Field("auto", description="Whether stages may run on other nodes.")
-    limits: Annotated[LimitsConfig, _unbuilt(LimitsConfig(), "limit the whole node by its service unit")] = Field(
+    limits: Annotated[LimitsConfig, unbuilt(LimitsConfig(), "limit the whole node by its service unit")] = Field(
         LimitsConfig(), description="Limits of the edge's work; not built into this release."
     )
     sources: dict[Identifier, SourceConfig] = Field({}, max_length=256, description="The cameras and clips, by name.")
@@ -336,16 +240,16 @@ class EdgeConfig(Section):
 class ServiceConfig(Section):
     """[services.NAME]: one compute service of the node."""
 
-    replicas: Annotated[int, _unbuilt(1, "edge.workers sets the workers of all services together")] = Field(
+    replicas: Annotated[int, unbuilt(1, "edge.workers sets the workers of all services together")] = Field(
         1, description="Workers of this service alone; 1 is built into this release."
     )
-    backend: Annotated[Literal["opencv", "onnxruntime", "remote"], _unbuilt("opencv", "'opencv' is")] = Field(
+    backend: Annotated[Literal["opencv", "onnxruntime", "remote"], unbuilt("opencv", "'opencv' is")] = Field(
         "opencv", description="What computes; opencv is built into this release."
     )
-    device: Annotated[str, _unbuilt("cpu", "'cpu' is")] = Field(
+    device: Annotated[str, unbuilt("cpu", "'cpu' is")] = Field(
         "cpu", description="Where it computes; cpu is built into this release."
     )
-    batch: Annotated[int, _unbuilt(1, "pictures are computed one by one")] = Field(
+    batch: Annotated[int, unbuilt(1, "pictures are computed one by one")] = Field(
         1, description="Pictures per call; 1 is built into this release."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from node.config.schema import RoleName
+from node.config.kinds import RoleName
 
 _HEAD: Final = """\
 # Settings of one ecnode node; each line behind a # is an example or a default that can be changed.

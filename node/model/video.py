@@ -144,6 +144,10 @@ class Tally(Value):
     in_flight: Count = 0
     bytes_moved: Count = 0
 
+    def settled(self) -> Tally:
+        """The tally of an attempt that is over: what nobody works on any more has failed."""
+        return self.replace(captured=self.captured + self.in_flight, failed=self.failed + self.in_flight, in_flight=0)
+
     def __add__(self, other: Tally) -> Tally:
         mine, theirs = dict(self), dict(other)
         return Tally(**{field: mine[field] + theirs[field] for field in mine})

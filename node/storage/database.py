@@ -17,7 +17,7 @@ import peewee
 
 from node import failpoints
 from node.clock import Clock
-from node.errors import EcnodeError, StorageFailed
+from node.errors import Busy, EcnodeError, StorageFailed
 from node.storage import files
 from node.storage.connection import Reading, Writing, connect, translated
 from node.storage.lane import Burst, Lane, Operation
@@ -209,9 +209,15 @@ class Database:
             return "the store is closed"
         failure = self._writer.failure
         if failure is not None and (self._probe is None or self._probe.done()):
-            self._probe = self._writing.post(lambda connection: connection.change(_PROBE))
-            self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
+            self._try_again()
         return failure
+
+    def _try_again(self) -> None:
+        try:
+            self._probe = self._writing.post(lambda connection: connection.change(_PROBE))
+        except Busy:  # everything that waits already is such a try
+            return
+        self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())  # `failure` tells of it
 
     async def close(self) -> None:
         """Finishes what is queued and joins the threads; repeating it is harmless."""

@@ -14,7 +14,7 @@ from peewee import fn
 from node.errors import Conflict, Invalid
 from node.model.video import Event, Plan, Result, Tally
 from node.storage.connection import Reading, Writing
-from node.storage.rows import as_json, decode, encode, parse, text
+from node.storage.rows import decode, encode, parse, text
 from node.storage.tables import AttemptRow, EventRow, PlanRow, ResultRow, compiled, derived, insertion, slot
 
 RESULTS_KEPT: Final = 20_000  # × about 2 kB: 40 MB for one query
@@ -54,38 +54,40 @@ _RESULTS: Final = compiled(
     .order_by(ResultRow.cursor)
     .limit(slot("limit"))
 )
+_NEWEST_RESULTS: Final = compiled(
+    ResultRow.select(ResultRow.result)
+    .where(ResultRow.query == slot("query"))
+    .order_by(ResultRow.cursor.desc())
+    .limit(slot("limit"))
+)
 
 _ADD_PLAN: Final = insertion(PlanRow)
+_newer = PlanRow.alias()
+_TRIM_PLANS: Final = compiled(
+    PlanRow.delete().where(
+        PlanRow.query == slot("query"),
+        PlanRow.number  # epochs may leave numbers out, so the kept ones are counted
+        <= _newer.select(_newer.number)
+        .where(_newer.query == slot("query"))
+        .order_by(_newer.number.desc())
+        .limit(peewee.SQL("1"))
+        .offset(slot("kept")),
+    )
+)
 _PLANS: Final = compiled(
     PlanRow.select(PlanRow.time, PlanRow.plan).where(PlanRow.query == slot("query")).order_by(PlanRow.number)
 )
 _ADD_EVENT: Final = insertion(EventRow)
 _LAST_EVENT: Final = compiled(EventRow.select(fn.MAX(EventRow.number)).where(EventRow.query == slot("query")))
+_DROP_EVENTS: Final = compiled(EventRow.delete().where(EventRow.query == slot("query"), EventRow.number <= slot("number")))
 _EVENTS: Final = compiled(
     EventRow.select(*derived(EventRow, Event)).where(EventRow.query == slot("query")).order_by(EventRow.number)
 )
 
 
-def _trimming(table: type[PlanRow] | type[EventRow]) -> str:
-    """Deletes all rows of a query but the newest `kept`."""
-    other = table.alias()
-    oldest = (
-        other.select(other.number)
-        .where(other.query == slot("query"))
-        .order_by(other.number.desc())
-        .limit(peewee.SQL("1"))
-        .offset(slot("kept"))
-    )
-    return compiled(table.delete().where(table.query == slot("query"), table.number <= oldest))
-
-
-_TRIM_PLANS: Final = _trimming(PlanRow)
-_TRIM_EVENTS: Final = _trimming(EventRow)
-
-
 def start_attempt(connection: Writing, query: int, attempt: int) -> None:
     """Makes room for the tally of an attempt that begins."""
-    connection.change(_START_ATTEMPT, query=query, attempt=attempt, tally=as_json(Tally().model_dump()), forgotten=-1)
+    connection.change(_START_ATTEMPT, query=query, attempt=attempt, tally=Tally().model_dump_json(), forgotten=-1)
 
 
 def append(connection: Writing, query: int, attempt: int, results: Sequence[Result], tally: Tally, *, total: Tally) -> Tally:
@@ -107,7 +109,20 @@ def append(connection: Writing, query: int, attempt: int, results: Sequence[Resu
     held = parse(Tally, text(row, 0))
     if tally == held or tally.captured < held.captured:
         return total
-    connection.change(_SET_TALLY, query=query, attempt=attempt, tally=as_json(tally.model_dump()))
+    return _replace_tally(connection, query, attempt, held, tally, total=total)
+
+
+def settle(connection: Writing, query: int, attempt: int, *, total: Tally) -> Tally:
+    """The query's `total` once frames that were in flight when the attempt ended count as failed."""
+    row = connection.row(_ATTEMPT, query=query, attempt=attempt)
+    if row is None:
+        return total
+    held = parse(Tally, text(row, 0))
+    return _replace_tally(connection, query, attempt, held, held.settled(), total=total)
+
+
+def _replace_tally(connection: Writing, query: int, attempt: int, held: Tally, tally: Tally, *, total: Tally) -> Tally:
+    connection.change(_SET_TALLY, query=query, attempt=attempt, tally=tally.model_dump_json())
     before, after = dict(held), dict(tally)
     return Tally(**{name: count - before[name] + after[name] for name, count in total})
 
@@ -136,9 +151,15 @@ def results(connection: Reading, query: int, after: int, limit: int) -> tuple[tu
     return tuple((cast(int, row[0]), parse(Result, text(row, 1))) for row in rows)
 
 
+def newest(connection: Reading, query: int, count: int) -> tuple[Result, ...]:
+    """The last `count` results that arrived, at most `RESULTS_PAGE`, oldest first."""
+    rows = connection.rows(_NEWEST_RESULTS, query=query, limit=max(0, min(count, RESULTS_PAGE)))
+    return tuple(parse(Result, text(row, 0)) for row in reversed(rows))
+
+
 def add_plan(connection: Writing, query: int, time: float, plan: Plan) -> None:
     """Keeps a plan under its epoch."""
-    connection.change(_ADD_PLAN, query=query, number=plan.epoch, time=time, plan=as_json(plan.model_dump(mode="json")))
+    connection.change(_ADD_PLAN, query=query, number=plan.epoch, time=time, plan=plan.model_dump_json())
     connection.change(_TRIM_PLANS, query=query, kept=PLANS_KEPT)
 
 
@@ -151,7 +172,8 @@ def add_event(connection: Writing, query: int, event: Event) -> None:
     """Keeps one step of the query's life."""
     number = connection.number(_LAST_EVENT, query=query) + 1
     connection.change(_ADD_EVENT, query=query, number=number, **encode(event))
-    connection.change(_TRIM_EVENTS, query=query, kept=EVENTS_KEPT)
+    if number > EVENTS_KEPT:
+        connection.change(_DROP_EVENTS, query=query, number=number - EVENTS_KEPT)
 
 
 def events(connection: Reading, query: int) -> tuple[Event, ...]:

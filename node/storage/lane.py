@@ -92,7 +92,11 @@ class Lane(Generic[C]):
     async def open(self) -> None:
         """Starts the thread; returns when its connection is ready."""
         self._thread.start()
-        await asyncio.shield(self._opened)
+        try:
+            await asyncio.shield(self._opened)
+        except BaseException:
+            await self.close()
+            raise
 
     async def submit(self, run: Callable[[C], T]) -> T:
         """What `run` gives, once the burst that it was part of is done.
@@ -107,7 +111,7 @@ class Lane(Generic[C]):
 
     def post(self, run: Callable[[C], object]) -> asyncio.Future[object]:
         """Queues `run` without waiting; raises as `submit` does where it cannot be queued."""
-        if self._closing or self._ended.done():
+        if not self.alive:
             raise StorageFailed("the store is closed", hint="the node is stopping; repeat the request when it is up again")
         if self._queue.qsize() >= QUEUE_MOST:
             raise Busy(f"{QUEUE_MOST} operations wait for the disk already", hint="repeat the request in a second")
@@ -125,8 +129,8 @@ class Lane(Generic[C]):
 
     @property
     def alive(self) -> bool:
-        """Whether the thread still takes work."""
-        return self._thread.is_alive()
+        """Whether new work is taken."""
+        return not self._closing and not self._ended.done()
 
     def _main(self) -> None:
         error: Exception | None = None

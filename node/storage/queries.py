@@ -134,6 +134,10 @@ class Queries:
         """Cursor and result of those kept above the cursor `after`, in order of arrival, at most `RESULTS_PAGE`."""
         return await self._database.read(lambda connection: history.results(connection, _number(connection, id), after, limit))
 
+    async def newest(self, id: str, count: int) -> tuple[Result, ...]:
+        """The last results that arrived, oldest first, at most `RESULTS_PAGE`."""
+        return await self._database.read(lambda connection: history.newest(connection, _number(connection, id), count))
+
     async def plans(self, id: str) -> tuple[tuple[float, Plan], ...]:
         """Wall time and plan, the newest `PLANS_KEPT` of them, oldest first."""
         return await self._database.read(lambda connection: history.plans(connection, _number(connection, id)))
@@ -207,10 +211,16 @@ def _change(connection: Writing, stored: _Stored, **changes: object) -> Query:
 def _transition(connection: Writing, id: str, event: str, reason: str, now: float) -> Query:
     stored = _stored(connection, id)
     state = QUERY_LIFE.after(stored.query.state, event)
-    ended_at = now if state in QUERY_LIFE.terminal else None
-    after = _change(connection, stored, state=state, reason=reason[:REASON_MOST], ended_at=ended_at)
+    changes: dict[str, object] = {"state": state, "reason": reason[:REASON_MOST]}
+    if state in QUERY_LIFE.terminal:
+        changes |= {"ended_at": now, "tally": _settled(connection, stored)}
+    after = _change(connection, stored, **changes)
     history.add_event(connection, stored.number, Event(time=now, event=event, state=state, reason=after.reason))
     return after
+
+
+def _settled(connection: Writing, stored: _Stored) -> Tally:
+    return history.settle(connection, stored.number, stored.query.attempt, total=stored.query.tally)
 
 
 def _set_plan(connection: Writing, id: str, plan: Plan, now: float) -> Query:
@@ -224,7 +234,7 @@ def _set_plan(connection: Writing, id: str, plan: Plan, now: float) -> Query:
 
 def _begin_attempt(connection: Writing, id: str) -> Query:
     stored = _open(connection, id)
-    after = _change(connection, stored, attempt=stored.query.attempt + 1)
+    after = _change(connection, stored, attempt=stored.query.attempt + 1, tally=_settled(connection, stored))
     history.start_attempt(connection, stored.number, after.attempt)
     return after
 

@@ -13,6 +13,7 @@ from typing import Annotated, Final, TypeVar, get_args, get_origin
 
 import peewee
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from node.errors import Internal
 from node.model.value import Value
@@ -22,7 +23,7 @@ V = TypeVar("V", bound=Value)
 
 
 class JsonField(peewee.TextField):
-    """A column of canonical JSON text."""
+    """A column of JSON text."""
 
 
 _SCALARS: Final[tuple[tuple[type, type[peewee.Field]], ...]] = (
@@ -71,7 +72,7 @@ def encode(value: Value, only: Collection[str] | None = None) -> dict[str, Scala
     """The columns of `value`, or only some of them."""
     dumped = value.model_dump(mode="json", include=None if only is None else set(only))
     nested = _nested(type(value))
-    return {name: as_json(field) if name in nested and field is not None else field for name, field in dumped.items()}
+    return {name: to_json(field).decode() if name in nested and field is not None else field for name, field in dumped.items()}
 
 
 def decode(kind: type[V], row: Sequence[Scalar]) -> V:

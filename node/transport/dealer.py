@@ -43,11 +43,6 @@ class Dealer:
         self._dial = dial
         self._session: Session | None = None
 
-    @property
-    def address(self) -> str:
-        """Where it knocks."""
-        return self._dial.address
-
     async def run(self) -> None:
         """Dials, and dials again after each end, until it is cancelled."""
         while True:
@@ -127,10 +122,7 @@ class Session:
         elif event == DISCONNECTED and self._link is not None:
             self._end(self._options.redial, "the connection was closed")
         elif event & BROKEN_HANDSHAKE:
-            log.info(
-                "handshake failed", extra={"address": self._dial.address, "hint": "is the key of that door the right one?"}
-            )
-            self._end(self._options.redial, "the handshake failed")
+            self._broken()
 
     def _greet(self) -> None:
         peer = self._station.directory.find(self._dial.public)
@@ -142,16 +134,22 @@ class Session:
 
     def _refused(self) -> None:
         mine = self._station.identity
-        log.warning(
-            "refused: the other side has to approve this node's key",
-            extra={"address": self._dial.address, "fingerprint": mine.fingerprint, "public_key": mine.public},
-        )
-        peer = self._station.directory.find(self._dial.public)
-        if peer is not None:
-            self._rpc.excuse(
-                peer.name, f"it does not admit this node's key yet: approve {mine.fingerprint} ({mine.public}) there"
+        if self._excuse(f"it does not admit this node's key yet: approve {mine.fingerprint} ({mine.public}) there"):
+            log.warning(
+                "refused: the other side has to approve this node's key",
+                extra={"address": self._dial.address, "fingerprint": mine.fingerprint, "public_key": mine.public},
             )
         self._end(self._options.redial_refused, "refused")
+
+    def _broken(self) -> None:
+        reason = f"the handshake with {self._dial.address} failed: is the key of that door the right one?"
+        if self._excuse(reason):
+            log.warning("handshake failed", extra={"address": self._dial.address, "public_key": self._dial.public})
+        self._end(self._options.redial, reason)
+
+    def _excuse(self, reason: str) -> bool:
+        peer = self._station.directory.find(self._dial.public)
+        return peer is None or self._rpc.excuse(peer.name, reason)
 
     def _transmit(self, message: Message) -> bool:
         return send_frames(self._socket, encode(message, self._clock.monotonic()))

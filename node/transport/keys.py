@@ -8,10 +8,10 @@ replaced.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 import stat
+import struct
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,7 @@ def key_bytes(public: str) -> bytes:
         if len(public) != KEY_CHARS:
             raise ValueError("a key has 40 characters")
         raw: bytes = z85.decode(public.encode("ascii"))
-    except (ValueError, KeyError, OverflowError, binascii.Error) as error:  # what z85 lets out differs by character
+    except (ValueError, KeyError, struct.error) as error:  # what z85 lets out differs by character
         raise Malformed(f"'{public[:KEY_CHARS]}' is not a public key", hint="40 characters of Z85, see `ecnode id`") from error
     if len(raw) != 32:
         raise Malformed(f"'{public[:KEY_CHARS]}' is not a public key", hint="40 characters of Z85, see `ecnode id`")

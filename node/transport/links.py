@@ -15,6 +15,7 @@ from node.clock import Clock
 from node.errors import EcnodeError, Forbidden, Unavailable
 from node.transport import limits
 from node.transport.base import LinkState, LinkWatcher, Peer
+from node.transport.bodies import complaint
 from node.transport.frames import Kind, Message, pack_body, unpack_body
 from node.transport.link import Link, Wire
 from node.transport.options import LinkOptions
@@ -31,6 +32,7 @@ class Links:
         self._lost = lost
         self._links: dict[str, list[Link]] = {}
         self._watchers: list[LinkWatcher] = []
+        self._doomed: list[Wire] = []
         self._pings = 0
 
     def watch(self, watcher: LinkWatcher) -> None:
@@ -43,7 +45,7 @@ class Links:
         table = self._links.setdefault(peer.name, [])
         table.append(link)
         for old in table[: -limits.LINKS_PER_PEER]:
-            self._cut(old, "newer links took its place")
+            self.cut(old, "newer links took its place")
         body = pack_body(__version__)
         self._try_send(link, Message(Kind.HELLO, self._options.boot, self._options.name, body))
         return link
@@ -64,6 +66,11 @@ class Links:
             log.info("link down", extra={"peer": name, "reason": reason})
             if self.find(name) is None:
                 self._tell(link.peer, up=False)
+
+    def cut(self, link: Link, reason: str) -> None:
+        """Forgets a connection and ends it."""
+        self.detach(link, reason)
+        link.wire.cut(reason)
 
     def find(self, name: str) -> Link | None:
         """The newest link to `name` that is up."""
@@ -86,13 +93,14 @@ class Links:
             )
             log.warning("peer claims another name", extra={"peer": link.peer.name, "claimed": hello.word})
             self.complain(link, error)
-            self._cut(link, "claimed another name")
+            self.detach(link, "claimed another name")
+            self._doomed.append(link.wire)  # cut with the next heartbeat: the complaint has to get out first
             return
         if link.up:
             return
+        release = str(unpack_body(hello.body))[: limits.WORD_CHARS]
         first = self.find(link.peer.name) is None
         link.up = True
-        release = str(unpack_body(hello.body))[: limits.WORD_CHARS]
         log.info("link up", extra={"peer": link.peer.name, "release": release, "boot": hello.id})
         self._ping(link)
         if first:
@@ -111,25 +119,28 @@ class Links:
         """Sends heartbeats and ends links that have been silent too long; runs until it is cancelled."""
         while True:
             await self._clock.sleep(self._options.heartbeat)
+            self._cut_doomed()
             now = self._clock.monotonic()
             for link in list(self._every()):
                 if now - link.heard >= self._options.suspect_after:
-                    self._cut(link, f"silent for {now - link.heard:.1f} s")
+                    self.cut(link, f"silent for {now - link.heard:.1f} s")
                 elif link.up:
                     self._ping(link)
 
     def end(self, reason: str) -> None:
         """Cuts every link."""
+        self._cut_doomed()
         for link in list(self._every()):
-            self._cut(link, reason)
+            self.cut(link, reason)
 
     def _every(self) -> Iterator[Link]:
         for table in self._links.values():
             yield from table
 
-    def _cut(self, link: Link, reason: str) -> None:
-        self.detach(link, reason)
-        link.wire.cut(reason)
+    def _cut_doomed(self) -> None:
+        doomed, self._doomed = self._doomed, []
+        for wire in doomed:
+            wire.cut("claimed another name")
 
     def _ping(self, link: Link) -> None:
         self._pings += 1
@@ -148,14 +159,3 @@ class Links:
                 watcher(peer, up)
             except Exception:  # part of the dispatcher: one watcher must not blind the others
                 log.exception("link watcher failed", extra={"peer": peer.name})
-
-
-def complaint(error: EcnodeError) -> Message:
-    """The message that says what is wrong with the link itself."""
-    return Message(Kind.ERROR, 0, error.code, pack_error(error))
-
-
-def pack_error(error: EcnodeError) -> bytes:
-    """The body of an error message; the fields that are at fault become part of the text."""
-    faults = "".join(f"; {problem.path}: {problem.message}" for problem in error.problems if problem.path not in error.message)
-    return pack_body([(error.message + faults)[: limits.ERROR_CHARS], error.hint[: limits.HINT_CHARS]])

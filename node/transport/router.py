@@ -21,12 +21,23 @@ import zmq
 from node.errors import EcnodeError, Malformed, PeerUnreachable, Rejected, Unavailable
 from node.transport import limits
 from node.transport.base import Peer
+from node.transport.bodies import complaint
 from node.transport.frames import Kind, Message, decode, encode
+from node.transport.guard import Guard
 from node.transport.keys import Identity
 from node.transport.link import Link
-from node.transport.links import complaint
 from node.transport.selftest import prove_that_strangers_are_refused
-from node.transport.sockets import DISCONNECTED, Monitor, Outbox, Pump, Station, receive_frames, router_socket, send_frames
+from node.transport.sockets import (
+    ACCEPTED,
+    DISCONNECTED,
+    Monitor,
+    Outbox,
+    Pump,
+    Station,
+    receive_frames,
+    router_socket,
+    send_frames,
+)
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +83,7 @@ class Router:
         self._options = station.options
         self._connections: dict[bytes, Connection] = {}
         self._by_descriptor: dict[int, Connection] = {}
+        self._guard = Guard()
         self.endpoints: tuple[str, ...] = ()
 
     async def start(self, listen: Sequence[str], stranger: Identity) -> None:
@@ -80,8 +92,8 @@ class Router:
         Raises:
             Unavailable: it is not, or an address cannot be bound.
         """
-        self._socket = router_socket(self._station)
-        self._monitor = Monitor(self._socket, DISCONNECTED, self._happened)
+        self._socket = router_socket(self._station, listen)
+        self._monitor = Monitor(self._socket, ACCEPTED | DISCONNECTED, self._happened)
         self._pump = Pump(self._socket, self._read, self._write, limits.TURN_MESSAGES)
         try:
             trial = self._bind(_SELF_TEST_ADDRESS)
@@ -99,6 +111,14 @@ class Router:
         self._socket.close(0)
         for connection in list(self._connections.values()):
             self.drop(connection, "this node stops", cut=False)
+
+    async def watch_memory(self) -> None:
+        """Cuts connections that fill libzmq's memory; runs until it is cancelled."""
+        while True:
+            await self._clock.sleep(limits.GUARD_S)
+            self._monitor.drain()
+            self._pump.turn()  # what is complete counts as delivered
+            self._guard.check()
 
     def recheck(self) -> None:
         """Ends the connections whose key is not admitted any more, or as somebody else."""
@@ -148,8 +168,12 @@ class Router:
                 connection.outbox.drain(lambda message, to=connection: self.transmit(to, message), now)  # type: ignore[misc]
 
     def _happened(self, event: int, descriptor: int) -> None:
+        if event == ACCEPTED:
+            self._guard.accepted(descriptor)
+            return
+        self._guard.closed(descriptor)
         connection = self._by_descriptor.get(descriptor)
-        if event == DISCONNECTED and connection is not None:
+        if connection is not None:
             self.drop(connection, "the connection was closed", cut=False)
 
     def _read(self) -> None:

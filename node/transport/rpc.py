@@ -1,9 +1,7 @@
 """How does a typed call become messages, and a message a call of a handler?
 
-The same core sits on every wire. It knows no socket: a wire hands it decoded messages and takes messages from it. The rules:
-- who asks is the peer that the link's key proves, and the dispatcher, not the handler, checks whether its roles may ask;
-- a request whose deadline has passed is not executed, a handler that outlives it is cancelled;
-- what a peer may have running here is counted by its name over all its links, so that reconnecting gains it nothing.
+The same core sits on every wire. It knows no socket: a wire hands it decoded messages and takes messages from it. What a
+request does here is the dispatcher's part.
 """
 
 from __future__ import annotations
@@ -12,55 +10,32 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar, cast
-
-from pydantic import ValidationError
+from typing import TypeVar
 
 from node.clock import Clock
 from node.errors import (
     Busy,
     Conflict,
     DeadlineExceeded,
-    EcnodeError,
-    Forbidden,
-    Internal,
-    Invalid,
     Malformed,
-    NotFound,
     PeerUnreachable,
-    Problem,
-    Unavailable,
-    from_wire,
 )
 from node.model.message import Method
 from node.model.value import Value
-from node.transport import limits
-from node.transport.base import Answer, Blob, Call, Handler, LinkState, LinkWatcher, Peer
+from node.transport.base import Answer, Blob, Handler, LinkState, LinkWatcher, Peer
+from node.transport.bodies import error_of, validated
+from node.transport.dispatch import Dispatcher, release
 from node.transport.frames import Kind, Message, check_size, pack_body, unpack_body
 from node.transport.link import Link, Wire
-from node.transport.links import Links, pack_error
+from node.transport.links import Links
 from node.transport.options import LinkOptions
 
 log = logging.getLogger(__name__)
 
 Q = TypeVar("Q", bound=Value)
 R = TypeVar("R", bound=Value)
-V = TypeVar("V", bound=Value)
-
-_REPORTED_FAULTS = 8  # of one document; the rest is counted
-
-
-_AnyHandler: TypeAlias = Callable[[Call, Value], Awaitable[Answer[Value]]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """A registered handler, its types forgotten: the method's models check them at run time."""
-
-    method: Method[Value, Value]
-    handler: _AnyHandler
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +53,10 @@ class Rpc:
         self._clock = clock
         self._options = options
         self._links = Links(clock, options, self._fail_pending)
-        self._routes: dict[str, _Route] = {}
+        self._dispatcher = Dispatcher(clock, options, self._links.cut)
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
         self._asking: Counter[str] = Counter()
-        self._serving: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._excuses: dict[str, str] = {}
         self._running = False
         self._beat: asyncio.Task[None] | None = None
@@ -96,9 +69,9 @@ class Rpc:
         Raises:
             Conflict: the method has a handler, or the transport runs already.
         """
-        if self._running or method.name in self._routes:
-            raise Conflict(f"the handler of {method.name} cannot be set", hint="once, and before start")
-        self._routes[method.name] = _Route(cast(Method[Value, Value], method), cast(_AnyHandler, handler))
+        if self._running:
+            raise Conflict(f"the handler of {method.name} cannot be set now", hint="before start")
+        self._dispatcher.answer(method, handler)
 
     def watch(self, watcher: LinkWatcher) -> None:
         """As `Transport.watch`.
@@ -117,7 +90,7 @@ class Rpc:
     def start(self) -> None:
         """Starts the heartbeats."""
         self._running = True
-        self._beat = self._own(self._links.beat())
+        self._beat = asyncio.get_running_loop().create_task(self._links.beat())
 
     def problem(self) -> str | None:
         """A sentence that says what is wrong, or None."""
@@ -129,10 +102,10 @@ class Rpc:
         """Ends every link, fails what waits, cancels what works. Harmless when repeated."""
         self._running = False
         self._links.end("this node stops")
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._dispatcher.stop()
+        if self._beat is not None:
+            self._beat.cancel()
+            await asyncio.gather(self._beat, return_exceptions=True)
 
     async def call(self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float) -> Answer[R]:
         """As `Transport.call`."""
@@ -149,7 +122,7 @@ class Rpc:
         check_size(message, self._options.max_message)
         reply = await self._exchange(link, message, method.name, timeout)
         what = f"the reply of {peer} to {method.name}"
-        return Answer(_validated(method.reply, unpack_body(reply.body), what), reply.blobs)
+        return Answer(validated(method.reply, unpack_body(reply.body), what), reply.blobs)
 
     async def _exchange(self, link: Link, request: Message, method: str, timeout: float) -> Message:
         peer = link.peer.name
@@ -166,7 +139,7 @@ class Rpc:
             del self._pending[request.id]
             if future.done() and not future.cancelled():
                 future.exception()  # sending may have failed in two ways at once: one of them was raised already
-            _release(self._asking, peer)
+            release(self._asking, peer)
 
     # what a wire tells
 
@@ -179,9 +152,11 @@ class Rpc:
         """A connection has ended."""
         self._links.detach(link, reason)
 
-    def excuse(self, peer: str, reason: str) -> None:
-        """Remembers why there is no link to a peer that this node dials, for whoever calls it."""
+    def excuse(self, peer: str, reason: str) -> bool:
+        """Remembers why there is no link to a peer that this node dials, for whoever calls it; True when that is news."""
+        before = self._excuses.get(peer)
         self._excuses[peer] = reason
+        return before != reason
 
     def receive(self, link: Link, message: Message) -> None:
         """A message has come over `link`.
@@ -200,9 +175,9 @@ class Rpc:
         elif not link.up:
             raise Malformed("a message before the greeting", hint="HELLO opens every link")
         elif message.kind is Kind.REQUEST:
-            self._take(link, message)
+            self._dispatcher.take(link, message)
         elif message.kind is Kind.PING:
-            self._reply(link, Message(Kind.PONG, message.id))
+            self._dispatcher.reply(link, Message(Kind.PONG, message.id))
         elif message.kind is Kind.PONG:
             self._links.ponged(link, message)
         else:
@@ -216,121 +191,18 @@ class Rpc:
         if message.kind is Kind.REPLY:
             pending.future.set_result(message)
         else:
-            pending.future.set_exception(_error_of(message))
+            pending.future.set_exception(error_of(message))
 
     def _told_off(self, link: Link, message: Message) -> None:
-        error = _error_of(message)
+        error = error_of(message)
         log.warning(
             "peer refuses this link",
             extra={"peer": link.peer.name, "code": error.code, "reason": error.message, "hint": error.hint},
         )
         self._excuses[link.peer.name] = f"it refused the link: {error.message}"
-        self._links.detach(link, error.message)
-        link.wire.cut(error.message)
+        self._links.cut(link, error.message)
 
     def _fail_pending(self, link: Link, reason: str) -> None:
         for pending in self._pending.values():
             if pending.link is link and not pending.future.done():
                 pending.future.set_exception(PeerUnreachable(f"the link to '{link.peer.name}' went down: {reason}"))
-
-    # the dispatcher
-
-    def _take(self, link: Link, request: Message) -> None:
-        peer = link.peer
-        try:
-            route = self._admit(peer, request)
-        except EcnodeError as error:
-            self._reply_error(link, request, error)
-            return
-        self._serving[peer.name] += 1
-        task = self._own(self._serve(link, request, route))
-        task.add_done_callback(lambda _: _release(self._serving, peer.name))
-
-    def _admit(self, peer: Peer, request: Message) -> _Route:
-        route = self._routes.get(request.word)
-        if route is None:
-            raise NotFound(f"this node does not answer '{request.word}'", hint="does it have the role, and the release?")
-        if not peer.roles & route.method.callers:
-            allowed = ", ".join(sorted(route.method.callers))
-            raise Forbidden(f"'{peer.name}' may not ask for {request.word}", hint=f"roles that may: {allowed}")
-        if self._serving[peer.name] >= self._options.max_in_flight:
-            raise Busy(f"{self._serving[peer.name]} calls of {peer.name} are being answered here")
-        return route
-
-    async def _serve(self, link: Link, request: Message, route: _Route) -> None:
-        try:
-            answer = await self._run(link.peer, request, route)
-        except EcnodeError as error:
-            self._reply_error(link, request, error)
-        except Exception:  # the dispatcher: whatever a handler raises becomes an answer
-            log.exception("handler failed", extra={"peer": link.peer.name, "method": request.word})
-            self._reply_error(link, request, Internal(f"{request.word} failed", hint="the log of that node has the traceback"))
-        else:
-            self._reply(link, answer)
-
-    async def _run(self, peer: Peer, request: Message, route: _Route) -> Message:
-        late = DeadlineExceeded(f"the time for {request.word} ran out", hint="it may or may not have happened")
-        remaining = request.deadline - self._clock.monotonic()
-        if remaining <= 0:
-            raise late
-        body = _validated(route.method.request, unpack_body(request.body), f"the body of {request.word}")
-        try:
-            async with self._clock.timeout(remaining):
-                answer = await route.handler(Call(peer, request.blobs, request.deadline), body)
-        except TimeoutError:
-            if self._clock.monotonic() < request.deadline:
-                raise  # one of the handler's own: a fault, to be logged
-            raise late from None
-        if not isinstance(answer.body, route.method.reply):
-            raise TypeError(f"the handler of {request.word} gave a {type(answer.body).__name__}")
-        reply = Message(Kind.REPLY, request.id, "", pack_body(answer.body.model_dump()), tuple(answer.blobs))
-        check_size(reply, self._options.max_message)
-        return reply
-
-    def _reply(self, link: Link, message: Message) -> None:
-        if link.ended:
-            return
-        try:
-            link.send(message)
-        except Unavailable as error:
-            if message.kind is Kind.REPLY:
-                self._reply(link, Message(Kind.ERROR, message.id, error.code, pack_error(error)))
-            elif message.kind is Kind.ERROR:  # not even an error fits: this peer does not read what it asks for
-                self._links.detach(link, "does not read its answers")
-                link.wire.cut("does not read its answers")
-
-    def _reply_error(self, link: Link, request: Message, error: EcnodeError) -> None:
-        self._reply(link, Message(Kind.ERROR, request.id, error.code, pack_error(error)))
-
-    def _own(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-
-def _release(counter: Counter[str], name: str) -> None:
-    counter[name] -= 1
-    if counter[name] <= 0:
-        del counter[name]
-
-
-def _error_of(message: Message) -> EcnodeError:
-    match unpack_body(message.body):
-        case [str(text), str(hint)]:
-            return from_wire(message.word, text[: limits.ERROR_CHARS], hint[: limits.HINT_CHARS])
-        case _:
-            raise Malformed("an error that does not say what is wrong", hint="[message, hint]")
-
-
-def _validated(model: type[V], value: object, what: str) -> V:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        problems = [Problem(_path(fault["loc"]), fault["msg"][:200]) for fault in faults[:_REPORTED_FAULTS]]
-        raise Invalid(f"{what} is wrong in {len(faults)} places", problems=problems) from error
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(step)[:63] for step in location[:8]) or "(whole)"

@@ -39,6 +39,7 @@ HANDSHAKE_MS: Final = 4000
 LIBZMQ_HEARTBEAT: Final = (2000, 6000, 8000)  # interval, time-out, TTL in ms: ours sees hung programs, this one dead machines
 REFUSED: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
 ADMITTED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
 DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
 BROKEN_HANDSHAKE: Final = int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 
@@ -69,11 +70,11 @@ def seed_libc() -> None:
     ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "big"))
 
 
-def router_socket(station: Station) -> Socket:
-    """An unbound ROUTER that admits only whom the ZAP thread admits."""
+def router_socket(station: Station, addresses: Sequence[str]) -> Socket:
+    """A ROUTER, to be bound to `addresses`, that admits only whom the ZAP thread admits."""
     seed_libc()
     socket: Socket = station.context.socket(zmq.ROUTER)
-    _common(socket, station.options)
+    _common(socket, addresses, station.options)
     socket.setsockopt(zmq.CURVE_SERVER, 1)
     socket.setsockopt(zmq.CURVE_SECRETKEY, station.identity.secret.encode())
     socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
@@ -87,7 +88,7 @@ def router_socket(station: Station) -> Socket:
 def dealer_socket(context: Context, identity: Identity, dial: Dial, options: LinkOptions) -> Socket:
     """An unconnected DEALER that speaks only to the owner of `dial.public`."""
     socket: Socket = context.socket(zmq.DEALER)
-    _common(socket, options)
+    _common(socket, (dial.address,), options)
     socket.setsockopt(zmq.CURVE_PUBLICKEY, identity.public.encode())
     socket.setsockopt(zmq.CURVE_SECRETKEY, identity.secret.encode())
     socket.setsockopt(zmq.CURVE_SERVERKEY, dial.public.encode())
@@ -99,7 +100,7 @@ def dealer_socket(context: Context, identity: Identity, dial: Dial, options: Lin
     return socket
 
 
-def _common(socket: Socket, options: LinkOptions) -> None:
+def _common(socket: Socket, addresses: Sequence[str], options: LinkOptions) -> None:
     interval, timeout, ttl = LIBZMQ_HEARTBEAT
     for option, value in (
         (zmq.LINGER, 0),
@@ -110,7 +111,7 @@ def _common(socket: Socket, options: LinkOptions) -> None:
         (zmq.HEARTBEAT_IVL, interval),
         (zmq.HEARTBEAT_TIMEOUT, timeout),
         (zmq.HEARTBEAT_TTL, ttl),
-        (zmq.IPV6, 1),
+        (zmq.IPV6, any("[" in address for address in addresses)),
     ):
         socket.setsockopt(option, value)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TypeVar
 
 from node.clock import Clock
@@ -19,6 +19,7 @@ from node.model.value import Value
 from node.transport.auth import Directory, Door
 from node.transport.base import Answer, Blob, Handler, LinkState, LinkWatcher
 from node.transport.dealer import Dealer
+from node.transport.guard import AVAILABLE
 from node.transport.keys import Identity, key_bytes
 from node.transport.options import Dial, LinkOptions
 from node.transport.router import Router
@@ -55,7 +56,8 @@ class ZmqTransport:
         self._context: Context | None = None
         self._door: Door | None = None
         self._router: Router | None = None
-        self._dealers: dict[asyncio.Task[None], Dealer] = {}
+        self._dealers: list[Dealer] = []
+        self._tasks: dict[asyncio.Task[None], str] = {}
         self._watching = contextlib.ExitStack()
         self._started = False
 
@@ -80,9 +82,9 @@ class ZmqTransport:
         """A sentence that says what is wrong, or None."""
         if self._context is None:
             return "the transport is not running"
-        ended = [dealer.address for task, dealer in self._dealers.items() if task.done()]
+        ended = [what for task, what in self._tasks.items() if task.done()]
         if ended:
-            return f"nobody dials {', '.join(ended)} any more: see the log"
+            return f"ended by a fault, see the log: {', '.join(ended)}"
         return self._rpc.problem() or (self._door.problem() if self._door is not None else None)
 
     async def start(self) -> None:
@@ -96,7 +98,8 @@ class ZmqTransport:
             if self._listen:
                 await self._open_door(station)
             for door in self._dial:
-                self._begin(Dealer(station, door))
+                self._dealers.append(dealer := Dealer(station, door))
+                self._begin(dealer.run(), f"dialling {door.address}")
         except BaseException:
             await self.stop()
             raise
@@ -115,9 +118,9 @@ class ZmqTransport:
             return
         self._watching.close()
         await self._rpc.stop()
-        for task in self._dealers:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._dealers, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._router is not None:
             self._router.stop()
         if self._door is not None:
@@ -135,19 +138,21 @@ class ZmqTransport:
         router = Router(station)
         await router.start(self._listen, door.stranger)
         self._router = router
+        if AVAILABLE:
+            self._begin(router.watch_memory(), "watching the memory of connections")
 
-    def _begin(self, dealer: Dealer) -> None:
-        task = asyncio.get_running_loop().create_task(dealer.run())
+    def _begin(self, work: Coroutine[None, None, None], what: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=what)
         task.add_done_callback(_report_end)
-        self._dealers[task] = dealer
+        self._tasks[task] = what
 
     def _recheck(self) -> None:
         if self._router is not None:
             self._router.recheck()
-        for dealer in self._dealers.values():
+        for dealer in self._dealers:
             dealer.recheck()
 
 
 def _report_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        log.error("dialling ended", exc_info=task.exception())
+        log.error("task ended", extra={"task": task.get_name()}, exc_info=task.exception())

@@ -288,6 +288,27 @@ async def test_the_tally_sums_the_newest_of_each_attempt(store: Store) -> None:
     assert (await store.queries.get(query.id)).tally == late.tally
 
 
+@pytest.mark.parametrize("event", ["fail", "stop"])
+async def test_frames_in_flight_when_an_attempt_ends_count_as_failed(store: Store, event: str) -> None:
+    query = await stored(store)
+    await store.queries.begin_attempt(query.id)
+    await store.queries.append(query.id, 1, [], Tally(captured=5, processed=4, skipped=1, in_flight=2))
+    query = await store.queries.begin_attempt(query.id)
+    assert query.tally == Tally(captured=7, processed=4, skipped=1, failed=2)
+    await store.queries.append(query.id, 2, [], Tally(captured=1, processed=1, in_flight=1))
+    ended = await store.queries.transition(query.id, event)
+    assert ended.tally == Tally(captured=9, processed=5, skipped=1, failed=3)
+    assert (await store.queries.get(query.id)).tally == ended.tally
+
+
+async def test_the_newest_results_come_oldest_first(store: Store) -> None:
+    query = await stored(store)
+    await store.queries.begin_attempt(query.id)
+    await store.queries.append(query.id, 1, [a_result(n) for n in range(6)], Tally())
+    assert [result.n_loop for result in await store.queries.newest(query.id, 3)] == [3, 4, 5]
+    assert await store.queries.newest(query.id, 0) == ()
+
+
 async def test_an_overtaken_tally_changes_nothing(store: Store) -> None:
     query = await stored(store)
     await store.queries.begin_attempt(query.id)

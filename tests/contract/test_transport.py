@@ -13,6 +13,7 @@ from node.errors import Busy, Conflict, DeadlineExceeded, Forbidden, Internal, I
 from node.model.cluster import Role
 from node.model.message import Method
 from node.model.value import Value
+from node.transport import limits
 from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Peer, Transport
 from node.transport.keys import Identity, new_identity
@@ -30,6 +31,7 @@ class Told(Value):
     number: int
 
 
+CLOCK = SystemClock()
 ECHO = Method("test.echo", Ask, Told, frozenset(Role))
 CLOUD_ONLY = Method("test.cloud", Ask, Told, frozenset({Role.CLOUD}))
 UNKNOWN = Method("test.unknown", Ask, Told, frozenset(Role))
@@ -45,7 +47,7 @@ class Seen:
     ups: asyncio.Queue[tuple[str, bool]] = field(default_factory=asyncio.Queue)
 
     async def hears(self, peer: str, *, up: bool) -> None:
-        async with asyncio.timeout(8):
+        async with CLOCK.timeout(8):
             while await self.ups.get() != (peer, up):
                 pass
 
@@ -64,14 +66,14 @@ class World:
         options = replace(options, name=name)
         transport: Transport
         if self.kind == "loopback":
-            transport = self.hub.transport(name, ROLES[name], SystemClock(), options)
+            transport = self.hub.transport(name, ROLES[name], CLOCK, options)
         else:
             directory = Directory(
                 (self.keys[peer].public, Peer(peer, ROLES[peer], self.keys[peer].fingerprint)) for peer in ROLES if peer != name
             )
             listen = (self.address,) if name == "cloud-1" else ()
             dial = (Dial(self.address, self.keys["cloud-1"].public),) if name == "edge-1" else ()
-            transport = ZmqTransport(self.keys[name], directory, listen, dial, SystemClock(), options)
+            transport = ZmqTransport(self.keys[name], directory, listen, dial, CLOCK, options)
         seen = Seen(transport)
         transport.watch(lambda peer, up: seen.ups.put_nowait((peer.name, up)))
         transport.answer(ECHO, echo)
@@ -100,7 +102,9 @@ async def echo(call: Call, body: Ask) -> Answer[Told]:
     return Answer(Told(number=body.number), call.blobs)
 
 
-def answering(method: Method[Ask, Told], handler: Callable[[Call, Ask], Awaitable[Answer[Told]]]) -> Callable[[Transport], None]:
+def answering(
+    method: Method[Ask, Told], handler: Callable[[Call, Ask], Awaitable[Answer[Told]]]
+) -> Callable[[Transport], None]:
     return lambda transport: transport.answer(method, handler)
 
 
@@ -130,6 +134,13 @@ async def test_a_blob_may_be_larger_than_any_body(world: World) -> None:
     picture = bytes(6 * 2**20)
     answer = await edge.call("cloud-1", ECHO, Ask(), blobs=[picture], timeout=5)
     assert len(answer.blobs[0]) == len(picture)
+
+
+async def test_the_largest_message_that_is_allowed_passes(world: World) -> None:
+    _, edge = await world.pair()
+    blob = bytes(limits.MESSAGE_BYTES - limits.HEADER_BYTES - 100)
+    answer = await edge.call("cloud-1", ECHO, Ask(number=1), blobs=[blob], timeout=10)
+    assert len(answer.blobs[0]) == len(blob)
 
 
 async def test_a_handler_s_error_arrives_as_its_own_class(world: World) -> None:
@@ -187,7 +198,7 @@ async def test_a_call_without_an_answer_ends_at_its_deadline_on_both_sides(world
     _, edge = await world.pair(prepare=answering(UNKNOWN, hang))
     with pytest.raises(DeadlineExceeded):
         await edge.call("cloud-1", UNKNOWN, Ask(), timeout=0.1)
-    async with asyncio.timeout(5):
+    async with CLOCK.timeout(5):
         await cancelled.wait()
 
 
@@ -211,7 +222,7 @@ async def test_more_calls_than_allowed_in_flight_are_refused_and_the_rest_is_ans
     _, edge = await world.pair(replace(FAST, max_in_flight=4), answering(UNKNOWN, wait))
     async with asyncio.TaskGroup() as group:
         calls = [group.create_task(edge.call("cloud-1", UNKNOWN, Ask(number=n), timeout=5)) for n in range(4)]
-        await asyncio.sleep(0)
+        await CLOCK.sleep(0)
         with pytest.raises(Busy):
             await edge.call("cloud-1", UNKNOWN, Ask(), timeout=5)
         release.set()
@@ -313,7 +324,7 @@ async def test_a_failing_watcher_does_not_blind_the_others(world: World, caplog:
     cloud.transport.watch(lambda peer, up: more.set())
     await world.start(cloud)
     await world.start(world.make("edge-1"))
-    async with asyncio.timeout(5):
+    async with CLOCK.timeout(5):
         await more.wait()
     assert "watcher broke" in caplog.text
 
@@ -328,7 +339,7 @@ async def test_stop_fails_calls_in_flight_and_may_be_repeated(world: World) -> N
 
     cloud, edge = await world.pair(prepare=answering(UNKNOWN, hang))
     waiting = asyncio.ensure_future(edge.call("cloud-1", UNKNOWN, Ask(), timeout=30))
-    async with asyncio.timeout(5):
+    async with CLOCK.timeout(5):
         await begun.wait()
     await edge.stop()
     with pytest.raises(PeerUnreachable):
@@ -348,7 +359,7 @@ async def test_a_peer_that_goes_down_fails_the_calls_to_it_at_once(world: World)
 
     cloud, edge = await world.pair(prepare=answering(UNKNOWN, hang))
     waiting = asyncio.ensure_future(edge.call("cloud-1", UNKNOWN, Ask(), timeout=30))
-    async with asyncio.timeout(5):
+    async with CLOCK.timeout(5):
         await begun.wait()
         await cloud.stop()
         with pytest.raises(PeerUnreachable):
@@ -358,7 +369,7 @@ async def test_a_peer_that_goes_down_fails_the_calls_to_it_at_once(world: World)
 async def test_200_calls_at_once_each_get_their_own_answer(world: World) -> None:
     async def shuffled(call: Call, body: Ask) -> Answer[Told]:
         for _ in range(body.number % 7):
-            await asyncio.sleep(0)
+            await CLOCK.sleep(0)
         return Answer(Told(number=body.number * 2), call.blobs)
 
     _, edge = await world.pair(prepare=answering(UNKNOWN, shuffled))

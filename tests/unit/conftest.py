@@ -18,6 +18,7 @@ from node.api.ports import Ports
 from node.api.server import HttpServer
 from node.client import Client
 from node.clock import SystemClock
+from node.errors import EcnodeError
 from node.journal import Metrics
 from node.model.cluster import JobReport, NodeReport, NodeState, NodeView, Role
 from node.model.value import new_id
@@ -264,7 +265,7 @@ class _Thread:
         self._config, self._folder, self._with_queries = config, folder, with_queries
         self._opened = threading.Event()
         self._close: asyncio.Event | None = None
-        self._error: BaseException | None = None
+        self._error: EcnodeError | None = None
         self._door: OpenDoor | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -298,7 +299,7 @@ class _Thread:
             self._opened.set()
             await self._close.wait()
             await server.stop()
-        except BaseException as error:
+        except EcnodeError as error:
             self._error = error
         finally:
             await store.close()

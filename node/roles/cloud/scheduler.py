@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import Final
 
 from node.clock import Clock
@@ -30,6 +31,14 @@ NO_OFFER_PATIENCE_S: Final = 120.0  # a node that has just started still measure
 START_PATIENCE_S: Final = 10.0  # until a started job must stand in its edge's report
 DEFAULT_FPS: Final = 25.0  # of a camera that does not say
 MIN_RTT_S: Final = 1e-4  # a link whose round trip was not measured yet is still a link
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """When this process told the edge to start a job, and in which of the edge's lives."""
+
+    at: float
+    boot: int
 
 
 class QueryScheduler:
@@ -55,7 +64,7 @@ class QueryScheduler:
         self._clock = clock
         self._tick = tick
         self._dead_after = dead_after
-        self._started: dict[str, float] = {}
+        self._started: dict[str, _Start] = {}
         self._wake = asyncio.Event()
         self._states: dict[str, NodeState] = {}
         manager.changed = self._wake.set
@@ -95,7 +104,7 @@ class QueryScheduler:
             if waited > NO_OFFER_PATIENCE_S:
                 await self._manager.fail(query, "no reachable node offers " + ", ".join(query.pipeline))
         elif query.state is not QueryState.RUNNING:
-            await self._start(query, query.plan)
+            await self._start(query, query.plan, view.report.boot)
         elif newly:
             await self._transport.call(query.node, JOB_PLAN, JobPlan(query=query.id, plan=query.plan), timeout=CALL_TIMEOUT_S)
 
@@ -121,12 +130,12 @@ class QueryScheduler:
             live.remember(query.plan)
         return query, False
 
-    async def _start(self, query: Query, plan: Plan) -> None:
+    async def _start(self, query: Query, plan: Plan, boot: int) -> None:
         if query.state is QueryState.UNSCHEDULED:
             query = await self._store.queries.transition(query.id, "plan")
         query = await self._store.queries.begin_attempt(query.id)
         query = await self._store.queries.transition(query.id, "start")
-        self._started[query.id] = self._clock.monotonic()
+        self._started[query.id] = _Start(self._clock.monotonic(), boot)
         start = JobStart(query=query.id, attempt=query.attempt, source=query.source, pipeline=query.pipeline, plan=plan)
         try:
             await self._transport.call(query.node, JOB_START, start, timeout=CALL_TIMEOUT_S)
@@ -140,7 +149,9 @@ class QueryScheduler:
         if any(job.query == query.id and job.attempt == query.attempt for job in report.jobs):
             return False
         started = self._started.get(query.id)
-        return started is None or self._clock.monotonic() - started > START_PATIENCE_S
+        if started is None or started.boot != report.boot:
+            return True
+        return self._clock.monotonic() - started.at > START_PATIENCE_S
 
     async def _end_strays(self, wanted: set[str]) -> None:
         """Stops jobs that edges report although their queries are over, and forgets what is kept of those."""

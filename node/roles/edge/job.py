@@ -19,6 +19,7 @@ from node.clock import Clock
 from node.errors import EcnodeError, NotFound, Rejected, Unavailable
 from node.model.message import JOB_PROGRESS, JobProgress, JobStart
 from node.model.video import Outcome, Plan, Result, Tally
+from node.pipeline.video.profile import objects_of
 from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner
 from node.roles.shared.compute_service import ComputeService
@@ -135,7 +136,10 @@ class Job:
         if self._newest is None:
             raise NotFound(f"query {self.query} has no processed frame yet")
         capture, result = self._newest
-        label = f"{result.plan_epoch}: {capture.frame.height}p  {result.latency * 1000:.0f} ms"
+        label = (
+            f"frame {result.cam_frame_id}  {objects_of(result)} objects  {result.width}x{result.height}  "
+            f"{result.latency * 1000:.0f} ms  plan {result.plan_epoch}"
+        )
         return await self._compute.annotate(capture.frame, result.output, label), result
 
     # What the source reader tells

@@ -16,6 +16,8 @@ from node.clock import ManualClock, SystemClock
 from node.errors import Busy, ConfigInvalid, Unavailable
 from node.journal import Metrics
 
+TOKEN = "a-token-of-the-tests-0123456789"
+
 
 def test_health_is_open_and_the_rest_is_not(door: Any) -> None:
     assert door.raw("GET", "/healthz", token=None).status == 200
@@ -59,6 +61,29 @@ def test_a_page_of_another_origin_changes_nothing(door: Any, headers: dict[str, 
     assert door.raw("GET", "/api/v1/queries", headers=headers).status == 200
 
 
+def test_an_origin_that_is_no_address_is_foreign(door: Any) -> None:
+    assert door.raw("POST", "/api/v1/queries", b"{}", headers={"Origin": "http://[::1"}).status == 403
+
+
+def test_broken_requests_leave_no_traceback_in_the_log(door: Any, caplog: pytest.LogCaptureFixture) -> None:
+    post = f"POST /api/v1/queries HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+    json_type = b"Content-Type: application/json\r\n"
+    for start in (
+        b"GARBAGE\r\n\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        post + b"Content-Length: abc\r\n\r\n",
+        post + json_type + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        post + json_type + b'Content-Length: 100\r\n\r\n{"half":',
+    ):
+        with socket.create_connection((urlsplit(door.url).hostname, urlsplit(door.url).port), timeout=5) as line:
+            line.sendall(start)
+            line.shutdown(socket.SHUT_WR)
+            while line.recv(4096):
+                continue
+    assert door.raw("GET", "/healthz").status == 200
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING]
+
+
 def test_every_answer_has_a_request_id_and_takes_a_sane_one(door: Any) -> None:
     assert len(door.raw("GET", "/healthz").headers["X-Request-Id"]) == 16
     assert door.raw("GET", "/healthz", headers={"X-Request-Id": "mine-1"}).headers["X-Request-Id"] == "mine-1"
@@ -84,6 +109,12 @@ def test_a_wrong_method_names_the_right_ones(door: Any) -> None:
     assert reply.status == 405
     assert reply.headers["Allow"] == "GET, HEAD, POST"
     assert reply.json["code"] == "EC-REJECTED"
+
+
+def test_asking_for_the_head_alone_needs_the_same_scope(door: Any) -> None:
+    assert door.raw("HEAD", "/api/v1/node", token=None).status == 401
+    reply = door.raw("HEAD", "/api/v1/node")
+    assert (reply.status, reply.body) == (200, b"")
 
 
 def test_a_fault_of_the_program_shows_no_traceback(door: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -184,6 +215,23 @@ def test_a_silent_connection_is_closed_and_a_speaking_one_is_not() -> None:
     watch._look([speaking, *crowd])
     assert sum(line.closed for line in crowd) == 1
     assert not speaking.closed
+
+
+def test_a_caller_that_drips_is_cut_off(open_door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from node.api import connections, reading
+
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(connections, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(reading, "BODY_TIMEOUT", 0.2)
+    door = open_door()
+    post = f"POST /api/v1/queries HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+    for start, answer in (
+        (b"GET /healthz HT", b""),
+        (post + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 408"),
+    ):
+        with socket.create_connection((urlsplit(door.url).hostname, urlsplit(door.url).port), timeout=5) as line:
+            line.sendall(start)
+            assert line.recv(12) == answer
 
 
 def test_no_body_above_a_mebibyte_is_read(door: Any) -> None:

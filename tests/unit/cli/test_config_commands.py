@@ -115,6 +115,12 @@ def test_check_of_a_role_that_is_not_built_ends_with_3(runner: CliRunner, tmp_pa
     assert "role 'talent' is not built into this release" in result.stdout
 
 
+def test_check_of_an_unknown_scheduler_ends_with_3(runner: CliRunner, tmp_path: Path) -> None:
+    result = runner.invoke(check, ["-c", str(settings(tmp_path, "cloud.scheduler = 'ewna'"))])
+    assert result.exit_code == 3
+    assert "no scheduler 'ewna'" in result.stdout
+
+
 def test_check_names_who_holds_a_port_and_ends_with_1(runner: CliRunner, tmp_path: Path, listener: int) -> None:
     result = runner.invoke(check, ["-c", str(settings(tmp_path, http=f"127.0.0.1:{listener}")), "--json"])
     assert result.exit_code == 1
@@ -141,9 +147,15 @@ def test_check_refuses_a_key_that_others_can_read(runner: CliRunner, tmp_path: P
 
 
 def test_check_of_an_edge_names_missing_assets_and_files(runner: CliRunner, tmp_path: Path) -> None:
-    file = settings(tmp_path, "edge.sources.road.url = 'no.mp4'", "edge.sources.cam.url = '97'", role="edge")
+    file = settings(
+        tmp_path,
+        "edge.sources.road.url = 'no.mp4'",
+        "edge.sources.cam.url = '97'",
+        "edge.sources.b.url = 'file:///no%20file'",
+        role="edge",
+    )
     found = findings(runner.invoke(check, ["-c", str(file), "--json"]))
-    assert found["fail source"] == ["road: there is no no.mp4", "cam: there is no /dev/video97"]
+    assert found["fail source"] == ["road: there is no no.mp4", "cam: there is no /dev/video97", "b: there is no /no file"]
     assert "ecnode assets fetch" in found["fail assets"][0]
     assert all(name in found["fail assets"][0] for name in assets.missing(tmp_path))
 
@@ -158,9 +170,7 @@ def test_check_dials_the_peers_and_tells_the_time_it_took(runner: CliRunner, tmp
         ]
         join = f'transport.join = ["tcp://127.0.0.1:{listener}", "tcp://127.0.0.1:{dead}"]'
         file = tmp_path / "node.toml"
-        file.write_text(
-            "\n".join(['node.roles = ["edge"]', join, *entries]).replace("transport.", "transport.", 1), encoding="utf-8"
-        )
+        file.write_text("\n".join(['node.roles = ["edge"]', join, *entries]), encoding="utf-8")
         result = runner.invoke(check, ["-c", str(file), "--set", "http.listen=127.0.0.1:0", "--json"])
     found = findings(result)
     assert re.fullmatch(r"[0-9.]+ ms", found["ok up"][0])

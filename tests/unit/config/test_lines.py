@@ -4,7 +4,7 @@ import json
 import tomllib
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.config.lines import Location, Repeat, find_keys
@@ -86,6 +86,7 @@ def test_a_repeated_table_is_found_with_both_lines() -> None:
     assert find_keys("[a]\nx = 1\n[b]\n[a]").repeats == (Repeat(("a",), 1, 4),)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.text(alphabet="ab=[]{}\"'\\\n#,. 1", max_size=60))
 def test_a_text_that_is_no_toml_does_not_stop_the_scanner(text: str) -> None:
     find_keys(text)
@@ -148,6 +149,7 @@ class Writer:
             self.rows[-1] += json.dumps(value)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(TABLES)
 def test_every_key_of_a_generated_text_is_found_on_its_line(tables: dict[str, tuple[bool, dict[str, object]]]) -> None:
     writer = Writer()

@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from node.config import ConfigProblem, Known, Loaded, config_files, load, refuse_unbuilt_roles, report
+from node.config import ConfigProblem, Known, Loaded, RoleName, config_files, load, refuse_unbuilt_roles, report
 from node.config.loading import ANY_BUILD
-from node.config.schema import BUILT_ROLES, RoleName
+from node.config.schema import BUILT_ROLES
 from node.errors import ConfigInvalid
 from node.model.cluster import BUILT_ROLES as BUILT_ROLES_OF_MODEL
 from node.model.cluster import Role
@@ -181,6 +181,11 @@ def test_a_wrong_value_behind_a_reference_is_not_told(write: Write) -> None:
     assert "line 2: transport.heartbeat" in problems[0]
 
 
+def test_an_empty_text_behind_a_reference_is_told_plainly(write: Write) -> None:
+    problems = faults(write(edge('transport.heartbeat = "@env:EMPTY"')), environment={"EMPTY": ""})
+    assert problems[0].startswith("node.toml line 2: transport.heartbeat: '' is not a span of time such as")
+
+
 def test_references_to_nothing_are_told_together(write: Write) -> None:
     file = write(
         edge('node.name = "@env:NOBODY"', 'storage.database = "@file:relative"', 'log.level = "@file:/does/not/exist"')
@@ -251,6 +256,8 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
     [
         ("transport.admit=token", "'allow-list' is: name each peer"),
         ("http.dashboard=true", "leave it false"),
+        ("http.max_upload=1MiB", "nothing can be uploaded yet"),
+        ("transport.advertise=tcp://10.0.0.5:7440", "over the links that they opened"),
         ('http.compat=["video"]', "leave the list empty"),
         ('http.tls={"cert": "a", "key": "b"}', "put a proxy"),
         ("storage.objects=s3://bucket", "leave it away"),

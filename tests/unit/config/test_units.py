@@ -1,7 +1,7 @@
 """Spans of time and amounts of memory."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.config.units import duration, duration_text, size, size_text
@@ -69,16 +69,19 @@ def test_a_decimal_unit_is_refused_with_the_binary_one() -> None:
         size("8MB")
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.floats(min_value=1e-6, max_value=1e9))
 def test_written_seconds_are_read_back_as_the_same_number(seconds: float) -> None:
     assert duration(duration_text(seconds)) == seconds
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.integers(min_value=0, max_value=2**53))
 def test_written_bytes_are_read_back_as_the_same_number(amount: int) -> None:
     assert size(size_text(amount)) == amount
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.text(max_size=12) | st.integers() | st.floats() | st.booleans() | st.none())
 def test_no_value_at_all_raises_anything_but_a_sentence(value: object) -> None:
     for read in (duration, size):

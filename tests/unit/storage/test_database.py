@@ -142,6 +142,21 @@ async def test_after_the_commit_the_row_is_there_though_its_caller_never_hears(d
     assert await names(database) == ["kept"]
 
 
+async def test_when_sqlite_undoes_a_burst_by_itself_nobody_in_it_is_acknowledged(database: Database) -> None:
+    def undone(connection: Writing) -> None:  # as SQLite does after some I/O errors
+        connection.change("ROLLBACK")
+        raise StorageFailed("lost")
+
+    gate = Gate(database)
+    await gate.reached()
+    tasks = [*inserts(database, 2), asyncio.create_task(database.write(undone))]
+    await begun()
+    outcomes = await asyncio.gather(gate.open(), *tasks, return_exceptions=True)
+    assert all(isinstance(outcome, StorageFailed) for outcome in outcomes)
+    assert await names(database) == []
+    assert await insert(database, "after") == 1
+
+
 async def recovered(database: Database) -> None:
     clock = SystemClock()
     async with clock.timeout(5):

@@ -1,0 +1,313 @@
+"""Which pages of docs/ are made from the code, and are they fresh?
+
+`python docs/generate.py` writes wire.md, lifecycles.md, config.md and errors.md; with `--check` it writes nothing and ends
+with 1 where one is stale. Nothing here is a second list: names, limits and callers come from the tables that the program reads.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from pydantic import JsonValue
+
+from node.cli.exits import exit_code
+from node.config.reference import markdown, shape
+from node.errors import EcnodeError, Forbidden, Rejected, Unavailable, every_error
+from node.lifecycle import LifeCycle, S
+from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport, SourceState
+from node.model.message import (
+    COMPUTE_RUN,
+    JOB_PICTURE,
+    JOB_PLAN,
+    JOB_PROGRESS,
+    JOB_START,
+    JOB_STOP,
+    METHODS,
+    NODE_REPORT,
+    ComputeReply,
+    ComputeRequest,
+    JobPictureReply,
+    JobPictureRequest,
+    JobPlan,
+    JobProgress,
+    JobProgressReply,
+    JobStart,
+    JobStop,
+    Method,
+    Pictures,
+    Report,
+    ReportReply,
+)
+from node.model.value import Value
+from node.model.video import QUERY_LIFE, Outcome, Placement, Plan, Resolution, Result, StageRole, Tally, VideoConf
+from node.transport import frames, limits
+
+Schema: TypeAlias = Mapping[str, JsonValue]
+
+HERE: Final = Path(__file__).resolve().parent
+UNBOUNDED: Final = 1e11  # the largest figure of model.value; it bounds slips of the pen, not a quantity
+
+_QUERY: Final = "q-01jd8a4e9v0000000000000000"
+_PLAN: Final = Plan(
+    epoch=3,
+    video_conf=VideoConf(fps=10, resolution=Resolution.P480),
+    flow_mapping={
+        "face_detection": Placement(node="edge-1", role=StageRole.HOST),
+        "face_alignment": Placement(node="cloud-1", role=StageRole.CLOUD),
+    },
+)
+_RESULT: Final = Result(
+    attempt=1,
+    n_loop=41,
+    cam_frame_id=102,
+    conf_frame_id=41,
+    captured_at=1795300801.125,
+    latency=0.112,
+    delay=0.037,
+    stage_ms={"face_detection": 31.4, "face_alignment": 62.0},
+    plan=_PLAN.digest(),
+    plan_epoch=3,
+    width=640,
+    height=480,
+    output={"bbox": [[210, 96, 262, 160]], "prob": [0.93], "count_result": {"up": 1, "total": 1}, "pose": [[4.1, -2.0, 0.6]]},
+)
+_REPORT: Final = NodeReport(
+    name="edge-1",
+    roles=(Role.EDGE,),
+    labels={"site": "hq"},
+    version="0.1.0",
+    boot=7,
+    http="http://127.0.0.1:7480",
+    cores=4,
+    workers=3,
+    cpu_fraction=0.31,
+    memory_fraction=0.22,
+    rss_mib=61.5,
+    services=(ServiceReport(name="face_detection", profile={"480p": 0.021}, profile_objects=6, wait_ms=0.4, calls=412),),
+    sources=(SourceReport(id=0, name="lobby", kind="people indoor", fps=25.0, height=720, state=SourceState.OPEN),),
+    jobs=(JobReport(query=_QUERY, attempt=1),),
+    links=(LinkReport(peer="cloud-1", rtt_ms=1.2, bytes_out=120_000, bytes_in=40_000),),
+)
+
+EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
+    NODE_REPORT.name: (Report(report=_REPORT), ReportReply(name="cloud-1")),
+    COMPUTE_RUN.name: (
+        ComputeRequest(service="face_detection", pictures=(Pictures(name="image", count=1),)),
+        ComputeReply(
+            values={"bbox": [[210, 96, 262, 160]], "prob": [0.93]},
+            pictures=(Pictures(name="faces", count=1),),
+            seconds=0.021,
+            wait_seconds=0.002,
+        ),
+    ),
+    JOB_START.name: (
+        JobStart(query=_QUERY, attempt=1, source="lobby", pipeline=("face_detection", "face_alignment"), plan=_PLAN),
+        Received(),
+    ),
+    JOB_PLAN.name: (JobPlan(query=_QUERY, plan=_PLAN), Received()),
+    JOB_STOP.name: (JobStop(query=_QUERY), Received()),
+    JOB_PICTURE.name: (JobPictureRequest(query=_QUERY), JobPictureReply(result=_RESULT)),
+    JOB_PROGRESS.name: (
+        JobProgress(
+            query=_QUERY,
+            attempt=1,
+            tally=Tally(captured=44, processed=41, skipped=3, bytes_moved=340_112),
+            results=(_RESULT,),
+            outcome=Outcome(state="finished"),
+        ),
+        JobProgressReply(wanted=True),
+    ),
+}
+"""A request and a reply of every method, by its name; the tests send them through every codec."""
+
+
+def wire() -> str:
+    """The envelope, the methods, their bodies, an example each."""
+    kinds = _table(("kind", "name"), ((str(kind.value), kind.name) for kind in frames.Kind))
+    methods = _table(
+        ("method", "asked by", "request", "reply"),
+        ((f"`{each.name}`", _callers(each), each.request.__name__, each.reply.__name__) for each in METHODS),
+    )
+    words = _table(("name", "one of"), ((name, shape(each)) for name, each in sorted(_definitions().items()) if "enum" in each))
+    bodies = "\n".join(_body(model) for model in _models())
+    examples = "\n".join(_example(method) for method in METHODS)
+    return f"""\
+# The wire
+
+Made from `node/transport/frames.py`, `node/transport/limits.py` and `node/model/message.py` by `make docs`.
+
+## Envelope
+
+A message is a few ZeroMQ frames over a link that CURVE encrypts:
+
+    [0x{frames.MAGIC:02X} 0x{frames.VERSION:02X} header] [body] [blob] …
+
+The header is a msgpack array (kind, id, word, remaining ms) of at most {limits.HEADER_BYTES} B, the body one msgpack value of
+at most {limits.BODY_BYTES // limits.MIB} MiB, the whole message at most {limits.MESSAGE_BYTES // limits.MIB} MiB \
+with at most {limits.BLOBS} blobs. Pictures are blobs: frames of their own, never
+packed. A deadline travels as the milliseconds that remain, at most {limits.DEADLINE_MS}. Another version is refused. A caller's
+name and roles come from its key, never from a message.
+
+{kinds}
+## Methods
+
+Any other caller gets `{Forbidden.code}`.
+
+{methods}
+## Bodies
+
+An unknown field is refused, and nothing is converted from one type into another. Where nothing else is said, a whole number is
+at least 0, a number is at least 0, and a text has at most 2000 characters.
+
+{bodies}
+### Words
+
+{words}
+## Examples
+
+Bodies as JSON; on the wire they are msgpack. Fields at their default are left out.
+
+{examples}"""
+
+
+def lifecycles() -> str:
+    """A diagram and the table of every life cycle."""
+    return f"""\
+# Life cycles
+
+Made from the tables of `node/model` by `make docs`. The store changes a state by these tables only, each step in one
+transaction with an event row.
+
+{_life(QUERY_LIFE)}"""
+
+
+def errors() -> str:
+    """Every error that this project raises on purpose."""
+    rows = (
+        (f"`{kind.code}`", kind.__name__, _family(kind), str(kind.status), str(exit_code(kind(""))), _sentence(kind))
+        for kind in every_error()
+    )
+    return f"""\
+# Errors
+
+Made from `node/errors.py` and `node/cli/exits.py` by `make docs`. *Rejected*: the caller must change something; the same
+request is never repeated. *Unavailable*: the same request may succeed later and may be repeated with the same id.
+
+At the HTTP door an error is `application/problem+json` with its `code`; over the wire its code, message and hint travel; the
+command ends with its exit code. Beside these the command ends with 0 when all is well, 2 for a wrong command line and 130
+when it was interrupted.
+
+{_table(("code", "name", "family", "HTTP", "exit", "meaning"), rows)}"""
+
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "wire.md": wire,
+    "lifecycles.md": lifecycles,
+    "config.md": markdown,
+    "errors.md": errors,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the pages, or with `--check` names the stale ones and answers 1."""
+    if arguments not in ([], ["--check"]):
+        print("usage: python docs/generate.py [--check]", file=sys.stderr)
+        return 2
+    stale = [name for name, page in PAGES.items() if _read(HERE / name) != page()]
+    for name in stale:
+        if arguments:
+            print(f"docs/{name} is stale; run: make docs")
+        else:
+            (HERE / name).write_text(PAGES[name](), encoding="utf-8")
+            print(f"wrote docs/{name}")
+    return 1 if stale and arguments else 0
+
+
+def _read(page: Path) -> str:
+    return page.read_text(encoding="utf-8") if page.exists() else ""
+
+
+def _callers(method: Method[Value, Value]) -> str:
+    return "every role" if method.callers == frozenset(Role) else ", ".join(role for role in Role if role in method.callers)
+
+
+def _models() -> Iterator[type[Value]]:
+    """Every model in the bodies of the methods, each once: the bodies, then what they hold."""
+    bodies = [body for method in METHODS for body in (method.request, method.reply)]
+    held = [model for model in _subclasses(Value) if model.__name__ in _definitions()]
+    yield from dict.fromkeys([*bodies, *held])
+
+
+def _definitions() -> dict[str, Schema]:
+    """The JSON Schema of everything that the bodies hold, by name."""
+    found: dict[str, Schema] = {}
+    for method in METHODS:
+        for body in (method.request, method.reply):
+            found |= body.model_json_schema().get("$defs", {})
+    return found
+
+
+def _subclasses(model: type[Value]) -> Iterator[type[Value]]:
+    for child in model.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _body(model: type[Value]) -> str:
+    schema = model.model_json_schema()
+    required = schema.get("required", ())
+    rows = (
+        (f"`{name}`", _shape(part), "required" if name in required else f"`{json.dumps(part.get('default'))}`")
+        for name, part in schema.get("properties", {}).items()
+    )
+    return f"### {model.__name__}\n\n{_plain(model.__doc__)}\n\n{_table(('field', 'type', 'default'), rows)}"
+
+
+def _shape(part: Schema) -> str:
+    """As `shape`, with the pattern of a text and the range of a number where it is not the usual one."""
+    pattern = f" `{part['pattern']}`" if "pattern" in part else ""
+    low, high = part.get("minimum", 0), part.get("maximum", UNBOUNDED)
+    least = f", at least {low}" if low != 0 else ""
+    most = f", at most {high:g}" if isinstance(high, int | float) and high < UNBOUNDED else ""
+    return shape(part) + pattern + least + most
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *rows))
+
+
+def _example(method: Method[Value, Value]) -> str:
+    request, reply = EXAMPLES[method.name]
+    return f"### {method.name}\n\nrequest\n\n{_json(request)}\n\nreply\n\n{_json(reply)}\n"
+
+
+def _json(value: Value) -> str:
+    text = json.dumps(value.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False, indent=1)
+    return f"```json\n{text}\n```"
+
+
+def _life(life: LifeCycle[S]) -> str:
+    final = ", ".join(state for state in life.states if state in life.terminal)
+    rows = ((state, event, target) for (state, event), target in life.table.items())
+    steps = _table(("state", "event", "next state"), rows)
+    return f"## {life.name}\n\nFinal: {final}.\n\n```mermaid\n{life.diagram()}\n```\n\n{steps}"
+
+
+def _family(kind: type[EcnodeError]) -> str:
+    return next((family.__name__ for family in (Rejected, Unavailable) if issubclass(kind, family)), "")
+
+
+def _sentence(kind: type[EcnodeError]) -> str:
+    return _plain(kind.__doc__)
+
+
+def _plain(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

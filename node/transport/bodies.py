@@ -1,0 +1,58 @@
+"""How do typed values and errors become bodies, and bodies values and errors?"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from node.errors import EcnodeError, Invalid, Malformed, Problem, from_wire
+from node.model.value import Value
+from node.transport import limits
+from node.transport.frames import Kind, Message, pack_body, unpack_body
+
+V = TypeVar("V", bound=Value)
+
+_REPORTED_FAULTS: Final = 8  # of one document; the rest is counted
+
+
+def error_of(message: Message) -> EcnodeError:
+    """The error that an error message carries.
+
+    Raises:
+        Malformed: it carries none.
+    """
+    match unpack_body(message.body):
+        case [str(text), str(hint)]:
+            return from_wire(message.word, text[: limits.ERROR_CHARS], hint[: limits.HINT_CHARS])
+        case _:
+            raise Malformed("an error that does not say what is wrong", hint="[message, hint]")
+
+
+def validated(model: type[V], value: object, what: str) -> V:
+    """`value` as a `model`; `what` names the document in the error.
+
+    Raises:
+        Invalid: its fields are wrong.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        problems = [Problem(_path(fault["loc"]), fault["msg"][:200]) for fault in faults[:_REPORTED_FAULTS]]
+        raise Invalid(f"{what} is wrong in {len(faults)} places", problems=problems) from error
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(step)[:63] for step in location[:8]) or "(whole)"
+
+
+def complaint(error: EcnodeError) -> Message:
+    """The message that says what is wrong with the link itself."""
+    return Message(Kind.ERROR, 0, error.code, pack_error(error))
+
+
+def pack_error(error: EcnodeError) -> bytes:
+    """The body of an error message; the fields that are at fault become part of the text."""
+    faults = "".join(f"; {problem.path}: {problem.message}" for problem in error.problems if problem.path not in error.message)
+    return pack_body([(error.message + faults)[: limits.ERROR_CHARS], error.hint[: limits.HINT_CHARS]])

@@ -1,0 +1,83 @@
+"""Does one connection make libzmq keep more than a message for us?
+
+MAXMSGSIZE bounds a frame, nothing bounds the frames of a message: libzmq buffers them all until the last has come, so that an
+endless message grows without limit (measured: 522 MB before it was stopped by hand). The kernel counts what each connection has
+received; when that runs ahead of the last complete message by far more than a message may have, at two looks in a row, the
+connection is cut. One look is not enough: complete messages may wait for a busy loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import struct
+from typing import Final
+
+from node.transport import limits
+
+log = logging.getLogger(__name__)
+
+AVAILABLE: Final = hasattr(socket, "TCP_INFO")  # Linux
+
+# struct tcp_info of linux/tcp.h: tcpi_bytes_received is the u64 at byte 128
+_RECEIVED_AT: Final = 128
+_INFO_BYTES: Final = 136
+
+
+class Guard:
+    """The bytes that each connection (by descriptor) had received when its last complete message was seen."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+        self._delivered: set[int] = set()
+        self._suspects: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def accepted(self, descriptor: int) -> None:
+        """A connection has come."""
+        self._seen[descriptor] = 0
+
+    def delivered(self, descriptor: int) -> None:
+        """A complete message has come over it."""
+        self._delivered.add(descriptor)
+
+    def closed(self, descriptor: int) -> None:
+        """It has ended. Harmless for one that is not known."""
+        self._seen.pop(descriptor, None)
+        self._delivered.discard(descriptor)
+        self._suspects.discard(descriptor)
+
+    def check(self) -> tuple[int, ...]:
+        """Cuts the connections that were too far ahead the last time and still are, and names them."""
+        offenders = tuple(descriptor for descriptor in self._seen if self._is_over(descriptor))
+        self._delivered.clear()
+        for descriptor in offenders:
+            self.closed(descriptor)
+        return offenders
+
+    def _is_over(self, descriptor: int) -> bool:
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as twin:
+                received = _received(twin)
+                if descriptor in self._delivered:
+                    self._seen[descriptor] = received
+                ahead = received - self._seen[descriptor]
+                if ahead <= limits.AHEAD_BYTES:
+                    self._suspects.discard(descriptor)
+                    return False
+                if descriptor not in self._suspects:
+                    self._suspects.add(descriptor)
+                    return False
+                twin.shutdown(socket.SHUT_RDWR)
+        except OSError:  # closed meanwhile, or not TCP: then the file system says who may connect
+            return False
+        log.warning("connection cut: a message without an end", extra={"bytes": ahead})
+        return True
+
+
+def _received(connection: socket.socket) -> int:
+    record = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+    return int(struct.unpack_from("=Q", record, _RECEIVED_AT)[0])

@@ -1,0 +1,3 @@
+"""What the tests of real nodes share."""
+
+from systems import clips  # noqa: F401 - a fixture

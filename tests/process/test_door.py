@@ -1,0 +1,419 @@
+"""Who gets in at the door of a node, and what can be done to it? Real sockets, real handshakes, hostile peers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+import uvloop
+import zmq
+import zmq.asyncio
+from zmq.utils.monitor import recv_monitor_message
+
+from node.clock import SystemClock
+from node.errors import Forbidden, NotBuilt, PeerUnreachable, Unavailable
+from node.model.cluster import Role
+from node.model.message import Method
+from node.model.value import Value
+from node.transport.auth import Directory
+from node.transport.base import Answer, Call, Peer
+from node.transport.frames import Kind, Message, decode, encode, pack_body, unpack_body
+from node.transport.keys import Identity, new_identity
+from node.transport.options import Dial, LinkOptions
+from node.transport.zmq import ZmqTransport
+
+CLOCK = SystemClock()
+FAST = LinkOptions("cloud-1", heartbeat=0.5, suspect_after=2.0, redial=0.05, redial_refused=0.1)
+MOST = FAST.max_message
+FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+
+
+class Ask(Value):
+    number: int = 0
+
+
+ECHO = Method("test.echo", Ask, Ask, frozenset(Role))
+
+
+async def echo(call: Call, body: Ask) -> Answer[Ask]:
+    return Answer(body, call.blobs)
+
+
+class Raw:
+    """A peer that speaks ZeroMQ but not our rules."""
+
+    def __init__(
+        self, context: zmq.asyncio.Context, address: str, server: str, key: Identity | None, routing_id: bytes = b""
+    ) -> None:
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        if key is not None:
+            self.socket.curve_publickey, self.socket.curve_secretkey = key.public.encode(), key.secret.encode()
+            self.socket.curve_serverkey = server.encode()
+        if routing_id:
+            self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
+        self.monitor = self.socket.get_monitor_socket(FAILED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self.socket.connect(address)
+
+    async def event(self) -> int:
+        async with CLOCK.timeout(6):
+            return int((await recv_monitor_message(self.monitor))["event"])
+
+    async def say(self, message: Message) -> None:
+        await self.socket.send_multipart(encode(message, CLOCK.monotonic()))
+
+    async def hear(self, kind: Kind) -> Message:
+        """The next message of that kind; pings and the like are passed over."""
+        async with CLOCK.timeout(6):
+            while True:
+                message = decode(await self.socket.recv_multipart(), CLOCK.monotonic(), MOST)
+                if message.kind is kind:
+                    return message
+
+    async def join(self, name: str) -> None:
+        await self.say(Message(Kind.HELLO, 0, name, pack_body("raw")))
+        await self.hear(Kind.HELLO)
+
+    def close(self) -> None:
+        self.socket.disable_monitor()
+        self.monitor.close(0)
+        self.socket.close(0)
+
+
+class Scene:
+    """One listening node, cloud-1, and whoever comes to its door."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self.stack = stack
+        self.key = new_identity()
+        self.keys = {"edge-1": new_identity(), "edge-2": new_identity()}
+        self.directory = Directory(self.records("edge-1", "edge-2"))
+        self.ups: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+        self.context = zmq.asyncio.Context()
+        stack.callback(self.context.term)
+
+    def records(self, *names: str) -> list[tuple[str, Peer]]:
+        return [(self.keys[name].public, Peer(name, frozenset({Role.EDGE}), self.keys[name].fingerprint)) for name in names]
+
+    async def open(self, directory: Directory | None = None, options: LinkOptions = FAST) -> ZmqTransport:
+        cloud = ZmqTransport(self.key, directory or self.directory, ["tcp://127.0.0.1:0"], [], CLOCK, options)
+        cloud.watch(lambda peer, up: self.ups.put_nowait((peer.name, up)))
+        cloud.answer(ECHO, echo)
+        self.stack.push_async_callback(cloud.stop)
+        await cloud.start()
+        self.address = cloud.endpoints[0]
+        return cloud
+
+    async def edge(self, name: str, key: Identity | None = None) -> ZmqTransport:
+        known = Directory([(self.key.public, Peer("cloud-1", frozenset({Role.CLOUD}), self.key.fingerprint))])
+        dial = [Dial(self.address, self.key.public)]
+        edge = ZmqTransport(key or self.keys[name], known, [], dial, CLOCK, replace(FAST, name=name))
+        edge.answer(ECHO, echo)
+        self.stack.push_async_callback(edge.stop)
+        await edge.start()
+        return edge
+
+    def raw(self, key: Identity | None, routing_id: bytes = b"") -> Raw:
+        raw = Raw(self.context, self.address, self.key.public, key, routing_id)
+        self.stack.callback(raw.close)
+        return raw
+
+    async def hears(self, name: str, *, up: bool) -> None:
+        async with CLOCK.timeout(6):
+            while await self.ups.get() != (name, up):
+                pass
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    threads = threading.active_count()
+    async with AsyncExitStack() as stack:
+        yield Scene(stack)
+    assert threading.active_count() == threads
+
+
+async def test_an_unknown_key_is_refused_and_named_in_the_log(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    cloud = await scene.open()
+    stranger = new_identity()
+    assert await scene.raw(stranger).event() == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    assert cloud.links() == ()
+    (line,) = [record for record in caplog.records if record.message == "unknown key refused"]
+    assert vars(line)["fingerprint"] == stranger.fingerprint
+
+
+async def test_a_peer_without_encryption_is_refused(scene: Scene) -> None:
+    cloud = await scene.open()
+    plain = scene.raw(None)
+    assert await plain.event() != zmq.EVENT_HANDSHAKE_SUCCEEDED
+    assert cloud.links() == ()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the dying thread is the point
+async def test_when_the_zap_thread_is_dead_nobody_gets_in_and_the_node_says_so(scene: Scene) -> None:
+    class Deadly(Directory):
+        """Ends the thread that asks it, once it is told to."""
+
+        armed = False
+
+        def find(self, public: str) -> Peer | None:
+            if self.armed and threading.current_thread().name == "ecnode-zap":
+                raise SystemExit
+            return super().find(public)
+
+    directory = Deadly(scene.records("edge-1"))
+    cloud = await scene.open(directory)
+    assert cloud.healthy() is None
+    directory.armed = True
+    assert await scene.raw(scene.keys["edge-1"]).event() != zmq.EVENT_HANDSHAKE_SUCCEEDED
+    assert await scene.raw(scene.keys["edge-1"]).event() != zmq.EVENT_HANDSHAKE_SUCCEEDED
+    assert await scene.raw(new_identity()).event() != zmq.EVENT_HANDSHAKE_SUCCEEDED
+    assert "has ended" in (cloud.healthy() or "")
+    assert cloud.links() == ()
+
+
+async def test_an_exception_while_admitting_is_a_refusal_and_the_door_lives_on(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Directory):
+        armed = False
+
+        def find(self, public: str) -> Peer | None:
+            if self.armed and threading.current_thread().name == "ecnode-zap":
+                raise KeyError("directory is broken")
+            return super().find(public)
+
+    directory = Broken(scene.records("edge-1"))
+    await scene.open(directory)
+    directory.armed = True
+    assert await scene.raw(scene.keys["edge-1"]).event() == zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    directory.armed = False
+    assert await scene.raw(scene.keys["edge-1"]).event() == zmq.EVENT_HANDSHAKE_SUCCEEDED
+    assert "directory is broken" in caplog.text
+
+
+async def test_a_door_that_admits_everybody_does_not_open(scene: Scene) -> None:
+    class Open(Directory):
+        def find(self, public: str) -> Peer | None:
+            return Peer("anybody", frozenset({Role.CLOUD}), "")
+
+    with pytest.raises(Unavailable, match="did not refuse an unknown key"):
+        await scene.open(Open([]))
+
+
+async def test_a_door_that_admits_a_stranger_over_a_real_connection_does_not_open(scene: Scene) -> None:
+    class OpenLater(Directory):
+        asked = 0
+
+        def find(self, public: str) -> Peer | None:
+            self.asked += 1
+            return None if self.asked == 1 else Peer("anybody", frozenset({Role.CLOUD}), "")
+
+    with pytest.raises(Unavailable, match="admitted in the self-test"):
+        await scene.open(OpenLater([]))
+
+
+async def test_a_taken_address_is_said(scene: Scene) -> None:
+    await scene.open()
+    second = ZmqTransport(new_identity(), scene.directory, [scene.address], [], CLOCK, FAST)
+    with pytest.raises(Unavailable, match="cannot listen"):
+        await second.start()
+    await second.stop()
+
+
+async def test_a_stolen_routing_id_gains_nothing(scene: Scene) -> None:
+    cloud = await scene.open()
+    victim = scene.raw(scene.keys["edge-1"], b"\x07victim")
+    await victim.join("edge-1")
+    await scene.hears("edge-1", up=True)
+    thief = scene.raw(scene.keys["edge-2"], b"\x07victim")
+    await thief.event()
+    await thief.say(Message(Kind.HELLO, 0, "edge-2"))
+    call = asyncio.ensure_future(cloud.call("edge-1", ECHO, Ask(number=1), timeout=5))
+    request = await victim.hear(Kind.REQUEST)
+    await thief.say(Message(Kind.REPLY, request.id, "", pack_body({"number": 666})))
+    await victim.say(Message(Kind.REPLY, request.id, "", pack_body({"number": 1})))
+    assert (await call).body.number == 1
+    assert [link.peer.name for link in cloud.links()] == ["edge-1"]
+
+
+async def test_an_answer_from_another_peer_than_the_one_asked_is_ignored(scene: Scene) -> None:
+    cloud = await scene.open()
+    asked, other = scene.raw(scene.keys["edge-1"]), scene.raw(scene.keys["edge-2"])
+    await asked.join("edge-1")
+    await other.join("edge-2")
+    await scene.hears("edge-2", up=True)
+    call = asyncio.ensure_future(cloud.call("edge-1", ECHO, Ask(), timeout=5))
+    request = await asked.hear(Kind.REQUEST)
+    await other.say(Message(Kind.REPLY, request.id, "", pack_body({"number": 666})))
+    await other.say(Message(Kind.PING, 9))
+    await other.hear(Kind.PONG)  # so the false answer has been read
+    await asked.say(Message(Kind.REPLY, request.id, "", pack_body({"number": 1})))
+    assert (await call).body.number == 1
+
+
+async def test_a_name_that_is_not_the_key_s_is_refused(scene: Scene) -> None:
+    cloud = await scene.open()
+    liar = scene.raw(scene.keys["edge-1"])
+    await liar.say(Message(Kind.HELLO, 0, "edge-2"))
+    complaint = await liar.hear(Kind.ERROR)
+    assert (complaint.id, complaint.word) == (0, Forbidden.code)
+    assert cloud.links() == ()
+
+
+async def test_another_version_of_the_wire_is_answered_clearly(scene: Scene) -> None:
+    await scene.open()
+    future = scene.raw(scene.keys["edge-1"])
+    await future.socket.send_multipart([b"\xec\x02whatever", b""])
+    complaint = await future.hear(Kind.ERROR)
+    assert "version 2" in str(unpack_body(complaint.body))
+
+
+async def test_three_undecodable_messages_end_a_connection(scene: Scene) -> None:
+    cloud = await scene.open()
+    fuzzer, good = scene.raw(scene.keys["edge-1"]), await scene.edge("edge-2")
+    await fuzzer.join("edge-1")
+    await scene.hears("edge-2", up=True)
+    for _ in range(3):
+        await fuzzer.socket.send_multipart([os.urandom(40), os.urandom(40)])
+    await scene.hears("edge-1", up=False)
+    assert await fuzzer.event() == zmq.EVENT_HANDSHAKE_SUCCEEDED
+    assert await fuzzer.event() == zmq.EVENT_DISCONNECTED
+    assert (await good.call("cloud-1", ECHO, Ask(number=2), timeout=5)).body.number == 2
+    assert [link.peer.name for link in cloud.links()] == ["edge-2"]
+
+
+async def test_the_newest_connection_of_a_key_is_the_link(scene: Scene) -> None:
+    cloud = await scene.open()
+    old = scene.raw(scene.keys["edge-1"])
+    await old.join("edge-1")
+    await scene.hears("edge-1", up=True)
+    new = scene.raw(scene.keys["edge-1"])
+    await new.join("edge-1")
+    await scene.hears("edge-1", up=True)
+    call = asyncio.ensure_future(cloud.call("edge-1", ECHO, Ask(number=3), timeout=5))
+    request = await new.hear(Kind.REQUEST)
+    await new.say(Message(Kind.REPLY, request.id, "", pack_body({"number": 3})))
+    assert (await call).body.number == 3
+
+
+async def test_a_silent_peer_is_taken_for_gone(scene: Scene) -> None:
+    await scene.open(options=replace(FAST, heartbeat=0.05, suspect_after=0.2))
+    silent = scene.raw(scene.keys["edge-1"])
+    await silent.join("edge-1")
+    await scene.hears("edge-1", up=True)
+    await scene.hears("edge-1", up=False)
+
+
+async def test_an_expired_request_is_not_executed(scene: Scene) -> None:
+    await scene.open()
+    late = scene.raw(scene.keys["edge-1"])
+    await late.join("edge-1")
+    await late.say(Message(Kind.REQUEST, 5, ECHO.name, pack_body({"number": 1}), deadline=CLOCK.monotonic()))
+    answer = await late.hear(Kind.ERROR)
+    assert (answer.id, answer.word) == (5, "EC-DEADLINE")
+
+
+async def test_garbage_on_the_port_harms_nobody(scene: Scene) -> None:
+    cloud = await scene.open()
+    edge = await scene.edge("edge-1")
+    await scene.hears("edge-1", up=True)
+    host, _, port = scene.address.removeprefix("tcp://").rpartition(":")
+    for rubbish in (b"", b"GET / HTTP/1.1\r\n\r\n", os.urandom(5000), b"\xff" + bytes(8) + b"\x7f" + os.urandom(200)):
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(rubbish)
+        writer.close()
+        await writer.wait_closed()
+    assert (await edge.call("cloud-1", ECHO, Ask(number=4), timeout=5)).body.number == 4
+    assert cloud.healthy() is None
+
+
+async def test_a_refused_peer_says_what_to_approve_and_joins_once_it_is_enrolled(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    await scene.open()
+    scene.keys["edge-3"] = new_identity()
+    edge = await scene.edge("edge-3")
+    refusal = "refused: the other side has to approve this node's key"
+    async with CLOCK.timeout(6):
+        while refusal not in caplog.messages:
+            await CLOCK.sleep(0.01)
+    with pytest.raises(PeerUnreachable) as caught:
+        await edge.call("cloud-1", ECHO, Ask(), timeout=1)
+    assert scene.keys["edge-3"].fingerprint in caught.value.hint
+    scene.directory.replace(scene.records("edge-1", "edge-2", "edge-3"))
+    await scene.hears("edge-3", up=True)
+
+
+async def test_a_door_with_another_key_than_expected_is_not_entered(scene: Scene) -> None:
+    await scene.open()
+    scene.key = new_identity()  # what the edge believes
+    edge = await scene.edge("edge-1")
+    async with CLOCK.timeout(8):
+        while True:
+            with pytest.raises(PeerUnreachable) as caught:
+                await edge.call("cloud-1", ECHO, Ask(), timeout=1)
+            if "the right one" in caught.value.hint:
+                break
+            await CLOCK.sleep(0.01)
+    assert edge.links() == ()
+
+
+async def test_a_revoked_peer_is_cut_off_at_once_and_others_stay(scene: Scene) -> None:
+    cloud = await scene.open()
+    await scene.edge("edge-1")
+    await scene.hears("edge-1", up=True)
+    other = await scene.edge("edge-2")
+    await scene.hears("edge-2", up=True)
+    scene.directory.replace(scene.records("edge-2"))
+    await scene.hears("edge-1", up=False)
+    assert (await other.call("cloud-1", ECHO, Ask(number=5), timeout=5)).body.number == 5
+    assert [link.peer.name for link in cloud.links()] == ["edge-2"]
+
+
+async def test_two_nodes_that_dial_each_other_are_one_peer(scene: Scene) -> None:
+    keys = {name: new_identity() for name in ("edge-8", "edge-9")}
+    peers = {name: Peer(name, frozenset({Role.EDGE}), key.fingerprint) for name, key in keys.items()}
+    ports = {name: f"ipc://@ecnode-test-{os.getpid()}-{name}" for name in keys}
+    ups: asyncio.Queue[str] = asyncio.Queue()
+    nodes = {}
+    for name, other in (("edge-8", "edge-9"), ("edge-9", "edge-8")):
+        directory = Directory([(keys[other].public, peers[other])])
+        dial = [Dial(ports[other], keys[other].public)]
+        node = ZmqTransport(keys[name], directory, [ports[name]], dial, CLOCK, replace(FAST, name=name))
+        node.answer(ECHO, echo)
+        node.watch(lambda peer, up: ups.put_nowait(f"{peer.name} {up}"))
+        scene.stack.push_async_callback(node.stop)
+        await node.start()
+        nodes[name] = node
+    async with CLOCK.timeout(6):
+        assert {await ups.get(), await ups.get()} == {"edge-8 True", "edge-9 True"}
+    for name, other in (("edge-8", "edge-9"), ("edge-9", "edge-8")):
+        assert (await nodes[name].call(other, ECHO, Ask(number=6), timeout=5)).body.number == 6
+        assert len(nodes[name].links()) == 1
+
+
+async def _one_call() -> int:
+    async with AsyncExitStack() as stack:
+        scene = Scene(stack)
+        await scene.open()
+        edge = await scene.edge("edge-1")
+        await scene.hears("edge-1", up=True)
+        async with CLOCK.timeout(5):
+            while not edge.links():
+                await CLOCK.sleep(0.005)
+        return (await edge.call("cloud-1", ECHO, Ask(number=7), timeout=5)).body.number
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+def test_it_works_on_either_event_loop(runner: Callable[[Awaitable[int]], int]) -> None:
+    assert runner(_one_call()) == 7
+
+
+def test_links_without_encryption_are_not_built() -> None:
+    with pytest.raises(NotBuilt):
+        LinkOptions("cloud-1", security="null")

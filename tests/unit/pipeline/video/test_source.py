@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from node.errors import Unavailable
+from node.pipeline.video import source
+from node.pipeline.video.codec import encode_jpeg
+from node.pipeline.video.service import Picture
+from node.pipeline.video.source import open_source, pictures
+
+CLIP_PICTURES = 40
+
+
+def test_a_file_is_read_to_its_end(clip: Path) -> None:
+    with open_source(str(clip), loop=False) as opened:
+        assert (opened.fps, opened.width, opened.height, opened.position) == (10.0, 64, 48, -1)
+        seen = [(opened.position, round(float(picture.mean()))) for picture in pictures(opened)]
+        assert opened.read() is None
+    assert [place for place, _ in seen] == list(range(CLIP_PICTURES))
+    assert [light for _, light in seen] == sorted(light for _, light in seen)
+
+
+def test_a_real_clip_has_its_250_pictures(assets: Path) -> None:
+    with open_source((assets / "bikes.mp4").as_uri(), loop=False) as opened:
+        assert (opened.fps, opened.width, opened.height) == (25.0, 640, 272)
+        assert sum(1 for _ in pictures(opened)) == 250
+
+
+def test_a_looped_file_starts_again(clip: Path) -> None:
+    with open_source(str(clip), loop=True) as opened:
+        for _ in range(CLIP_PICTURES):
+            last = opened.read()
+        assert opened.position == CLIP_PICTURES - 1
+        first = opened.read()
+        assert opened.position == 0
+    assert first is not None and last is not None and first.mean() < last.mean()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"nothing\.mp4 is not there"):
+        open_source(str(tmp_path / "nothing.mp4"), loop=False)
+
+
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(Unavailable, match=r"empty\.mp4 is empty"):
+        open_source(str(tmp_path / "empty.mp4"), loop=True)
+
+
+def test_a_file_of_rubbish_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rubbish.mp4").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(Unavailable, match=r"rubbish\.mp4 cannot be opened"):
+        open_source(str(tmp_path / "rubbish.mp4"), loop=True)
+
+
+def test_a_looped_file_that_vanishes_is_reported_at_its_next_round(clip: Path) -> None:
+    with open_source(str(clip), loop=True) as opened:
+        assert opened.read() is not None
+        clip.unlink()
+        with pytest.raises(Unavailable, match=r"clip\.avi is not there"):
+            for _ in range(CLIP_PICTURES):
+                opened.read()
+
+
+def test_a_file_that_is_cut_off_is_reported_as_damaged(clip: Path) -> None:
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[: len(whole) // 2])
+    with open_source(str(clip), loop=True) as opened, pytest.raises(Unavailable, match=r"clip\.avi is damaged"):
+        for _ in range(2 * CLIP_PICTURES):
+            opened.read()
+
+
+def test_a_gap_in_the_middle_is_skipped_or_reported_but_ends(assets: Path, tmp_path: Path) -> None:
+    whole = bytearray((assets / "bikes.mp4").read_bytes())
+    middle = len(whole) // 2
+    whole[middle : middle + 40_000] = bytes(40_000)
+    damaged = tmp_path / "gap.mp4"
+    damaged.write_bytes(whole)
+    seen = 0
+    with open_source(str(damaged), loop=False) as opened:
+        try:
+            seen = sum(1 for _ in pictures(opened))
+        except Unavailable as fault:
+            assert "gap.mp4" in fault.message
+            seen = opened.position + 1
+    assert 100 <= seen <= 250
+
+
+def test_a_clip_without_a_single_good_picture_is_no_endless_loop(clip: Path) -> None:
+    whole = clip.read_bytes()
+    movie = whole.index(b"movi") + 4
+    clip.write_bytes(whole[:movie] + bytes(len(whole) - movie))
+    with pytest.raises(Unavailable, match=r"clip\.avi"), open_source(str(clip), loop=True) as opened:
+        opened.read()
+
+
+def test_a_folder_is_read_by_name(tmp_path: Path, picture: Picture) -> None:
+    for place, light in (("b.jpg", 90), ("a.jpg", 10), ("c.jpeg", 200)):
+        (tmp_path / place).write_bytes(encode_jpeg(picture // 255 + light))
+    (tmp_path / "notes.txt").write_text("no picture")
+    with open_source(str(tmp_path), loop=False) as opened:
+        assert (opened.width, opened.height) == (64, 48)
+        assert [round(float(found.mean()), -1) for found in pictures(opened)] == [10, 90, 200]
+        assert opened.position == 2
+
+
+def test_a_looped_folder_starts_again(tmp_path: Path, picture: Picture) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(picture))
+    with open_source(str(tmp_path), loop=True) as opened:
+        assert all(opened.read() is not None and opened.position == 0 for _ in range(3))
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"holds no \.jpg"):
+        open_source(str(tmp_path), loop=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0\x08\x02\0\0\0"])
+def test_a_broken_picture_in_a_folder_is_named(tmp_path: Path, picture: Picture, content: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(picture))
+    (tmp_path / "b.png").write_bytes(content)
+    with open_source(str(tmp_path), loop=False) as opened:
+        assert opened.read() is not None
+        with pytest.raises(Unavailable, match=r"b\.png"):
+            opened.read()
+
+
+def test_a_folder_that_vanishes_is_reported(tmp_path: Path, picture: Picture) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(encode_jpeg(picture))
+    with open_source(str(folder), loop=True) as opened:
+        assert opened.read() is not None
+        shutil.rmtree(folder)
+        with pytest.raises(Unavailable, match="pictures cannot be listed"):
+            opened.read()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/clip.mp4", "rtsp://127.0.0.1:9/live", "99"])
+def test_an_address_where_nobody_answers_is_named(url: str) -> None:
+    with pytest.raises(Unavailable, match=url):
+        open_source(url, loop=False)
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "OPEN_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable, match="does not answer"):
+        open_source(f"http://127.0.0.1:{silent.getsockname()[1]}/clip.mp4", loop=False)
+
+
+@pytest.mark.parametrize("url", ["concat:a|b", "gopher://x/y", "pipe:0"])
+def test_a_scheme_that_is_not_meant_is_refused(url: str) -> None:
+    with pytest.raises(Unavailable, match="scheme"):
+        open_source(url, loop=False)

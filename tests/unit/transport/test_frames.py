@@ -1,0 +1,159 @@
+"""Do messages survive the wire, and is everything else refused as what it is?"""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.errors import Malformed, Rejected, TooLarge
+from node.transport import limits
+from node.transport.frames import NO_DEADLINE, OPENING, Kind, Message, check_size, decode, encode, pack_body, unpack_body
+
+MOST = limits.MESSAGE_BYTES
+NOW = 1000.0
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5),
+    max_leaves=30,
+)
+messages = st.builds(
+    Message,
+    kind=st.sampled_from(Kind),
+    id=st.integers(0, 2**63 - 1),
+    word=st.text(max_size=limits.WORD_CHARS),
+    body=plain.map(pack_body) | st.just(b""),
+    blobs=st.lists(st.binary(max_size=200), max_size=5).map(tuple),
+)
+
+
+@given(messages)
+def test_a_message_survives_the_wire(message: Message) -> None:
+    arrived = decode(encode(message, NOW), NOW, MOST)
+    assert (arrived.kind, arrived.id, arrived.word, arrived.body) == (message.kind, message.id, message.word, message.body)
+    assert arrived.blobs == message.blobs
+
+
+@given(plain)
+def test_a_body_survives_the_wire(value: object) -> None:
+    assert unpack_body(pack_body(value)) == value
+
+
+@given(st.lists(st.binary(max_size=300), max_size=6))
+def test_any_bytes_are_a_message_or_a_clean_refusal(frames: list[bytes]) -> None:
+    with contextlib.suppress(Rejected):
+        unpack_body(decode(frames, NOW, MOST).body)
+
+
+@given(messages, st.data())
+def test_a_flipped_byte_is_a_message_or_a_clean_refusal(message: Message, data: st.DataObject) -> None:
+    frames = [bytearray(frame) for frame in encode(message, NOW)]
+    frame = data.draw(st.sampled_from([frame for frame in frames if frame]))
+    frame[data.draw(st.integers(0, len(frame) - 1))] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(Rejected):
+        unpack_body(decode(frames, NOW, MOST).body)
+
+
+@given(st.binary(max_size=2000))
+def test_any_body_is_a_value_or_malformed(body: bytes) -> None:
+    with contextlib.suppress(Malformed):
+        unpack_body(body)
+
+
+@given(st.floats(-10, 1e6), st.floats(0, 1e9))
+def test_a_deadline_travels_as_the_time_that_remains(remaining: float, there: float) -> None:
+    request = Message(Kind.REQUEST, 1, "m", deadline=NOW + remaining)
+    arrived = decode(encode(request, NOW), there, MOST).deadline - there
+    expected = min(max(remaining, 0), limits.DEADLINE_MS / 1000)
+    assert expected - 0.002 <= arrived <= expected + 0.001
+
+
+def test_only_a_request_has_a_deadline() -> None:
+    assert decode(encode(Message(Kind.REPLY, 1, deadline=NOW + 1), NOW), NOW, MOST).deadline == NO_DEADLINE
+
+
+def test_blobs_are_frames_of_their_own_and_are_not_copied() -> None:
+    picture = bytearray(100_000)
+    frames = encode(Message(Kind.REQUEST, 1, "m", b"\xc0", (picture,)), NOW)
+    assert [len(frame) for frame in frames[1:]] == [1, 100_000]
+    assert frames[2] is picture
+    assert decode(frames, NOW, MOST).blobs[0] is picture
+
+
+def test_another_version_and_another_magic_are_told_apart() -> None:
+    with pytest.raises(Malformed, match="wire version 7") as caught:
+        decode([b"\xec\x07\x90", b""], NOW, MOST)
+    assert "version 1" in caught.value.hint
+    with pytest.raises(Malformed, match="0xEC"):
+        decode([b"\xed\x01\x90", b""], NOW, MOST)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        [],
+        [4, 1, "m"],
+        [4, 1, "m", 0, 0],
+        [99, 1, "m", 0],
+        [True, 1, "m", 0],
+        [4, -1, "m", 0],
+        [4, 2**63, "m", 0],
+        [4, 1, 5, 0],
+        [4, 1, "m" * 129, 0],
+        [4, 1, "m", -5],
+        [4, 1, "m", 1.5],
+        [[4], 1, "m", 0],
+        {"kind": 4},
+    ],
+)
+def test_a_header_of_another_shape_is_malformed(header: object) -> None:
+    with pytest.raises(Malformed):
+        decode([OPENING + msgpack.packb(header), b""], NOW, MOST)
+
+
+def test_every_size_has_its_limit() -> None:
+    with pytest.raises(TooLarge, match="header"):
+        decode([OPENING + bytes(limits.HEADER_BYTES), b""], NOW, MOST)
+    with pytest.raises(TooLarge, match="body"):
+        check_size(Message(Kind.REQUEST, body=bytes(limits.BODY_BYTES + 1)), MOST)
+    with pytest.raises(TooLarge, match="blobs"):
+        check_size(Message(Kind.REQUEST, blobs=(b"",) * (limits.BLOBS + 1)), MOST)
+    with pytest.raises(TooLarge, match="121024 bytes"):
+        check_size(Message(Kind.REQUEST, blobs=(bytes(60_000), bytes(60_000))), 100_000)
+    with pytest.raises(Malformed, match="frames"):
+        decode([OPENING], NOW, MOST)
+    with pytest.raises(TooLarge):
+        pack_body({"number": 2**70})
+
+
+def test_a_view_with_gaps_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(Malformed, match="one piece"):
+        check_size(Message(Kind.REQUEST, blobs=(memoryview(b"abcdef")[::2],)), MOST)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x91" * 5000 + b"\xc0",  # deeper than the decoder's stack
+        b"\xdc\xff\xff" + b"\x80" * 65535,  # 64 KiB that would become 5 MB of maps
+        b"\xdd\xff\xff\xff\xff",  # promises four thousand million items
+        b"\xdf\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        b"\xc4\x01x",  # binary: that is what blobs are for
+        b"\xd4\x05x",  # an extension
+        b"\xc7\x00\x05",  # an empty one
+        b"\xd6\xff\x00\x00\x00\x00",  # a timestamp
+        b"\x81\x01\x01",  # a key that is not text
+        b"\xa1\xff",  # not UTF-8
+        b"\xc0\xc0",  # two values
+        b"\xc1",  # never used
+        b"\x92\xc0",  # cut off
+    ],
+)
+def test_a_hostile_body_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        unpack_body(body)
