@@ -132,7 +132,6 @@ def wire() -> str:
         ("method", "asked by", "request", "reply"),
         ((f"`{each.name}`", _callers(each), each.request.__name__, each.reply.__name__) for each in METHODS),
     )
-    words = _table(("name", "one of"), ((name, shape(each)) for name, each in sorted(_definitions().items()) if "enum" in each))
     bodies = "\n".join(_body(model) for model in _models())
     examples = "\n".join(_example(method) for method in METHODS)
     return f"""\
@@ -164,9 +163,6 @@ An unknown field is refused, and nothing is converted from one type into another
 at least 0, a number is at least 0, and a text has at most 2000 characters.
 
 {bodies}
-### Words
-
-{words}
 ## Examples
 
 Bodies as JSON; on the wire they are msgpack. Fields at their default are left out.

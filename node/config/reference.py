@@ -64,7 +64,7 @@ def shape(schema: Mapping[str, JsonValue]) -> str:
         case {"$ref": str(place)}:
             return "any" if place.endswith("/JsonValue") else place.rpartition("/")[2]
         case {"const": value}:
-            return f"`{value}`"
+            return f"`{value if isinstance(value, str) else json.dumps(value)}`"
         case {"enum": [*values]}:
             return " · ".join(f"`{value}`" for value in values)
         case {"anyOf": [*choices]}:

@@ -114,8 +114,16 @@ class Scene:
         dial = [Dial(self.address, self.key.public)]
         edge = ZmqTransport(key or self.keys[name], known, [], dial, CLOCK, replace(FAST, name=name))
         edge.answer(ECHO, echo)
+        edge.watch(lambda peer, up: self.ups.put_nowait((f"{peer.name} at {name}", up)))
         self.stack.push_async_callback(edge.stop)
         await edge.start()
+        return edge
+
+    async def joined(self, name: str) -> ZmqTransport:
+        """An edge whose link is up at both ends; the listener is up before its answer arrives."""
+        edge = await self.edge(name)
+        await self.hears(name, up=True)
+        await self.hears(f"cloud-1 at {name}", up=True)
         return edge
 
     def raw(self, key: Identity | None, routing_id: bytes = b"") -> Raw:
@@ -275,9 +283,8 @@ async def test_another_version_of_the_wire_is_answered_clearly(scene: Scene) -> 
 
 async def test_three_undecodable_messages_end_a_connection(scene: Scene) -> None:
     cloud = await scene.open()
-    fuzzer, good = scene.raw(scene.keys["edge-1"]), await scene.edge("edge-2")
+    fuzzer, good = scene.raw(scene.keys["edge-1"]), await scene.joined("edge-2")
     await fuzzer.join("edge-1")
-    await scene.hears("edge-2", up=True)
     for _ in range(3):
         await fuzzer.socket.send_multipart([os.urandom(40), os.urandom(40)])
     await scene.hears("edge-1", up=False)
@@ -320,8 +327,7 @@ async def test_an_expired_request_is_not_executed(scene: Scene) -> None:
 
 async def test_garbage_on_the_port_harms_nobody(scene: Scene) -> None:
     cloud = await scene.open()
-    edge = await scene.edge("edge-1")
-    await scene.hears("edge-1", up=True)
+    edge = await scene.joined("edge-1")
     host, _, port = scene.address.removeprefix("tcp://").rpartition(":")
     for rubbish in (b"", b"GET / HTTP/1.1\r\n\r\n", os.urandom(5000), b"\xff" + bytes(8) + b"\x7f" + os.urandom(200)):
         _, writer = await asyncio.open_connection(host, int(port))
@@ -365,10 +371,8 @@ async def test_a_door_with_another_key_than_expected_is_not_entered(scene: Scene
 
 async def test_a_revoked_peer_is_cut_off_at_once_and_others_stay(scene: Scene) -> None:
     cloud = await scene.open()
-    await scene.edge("edge-1")
-    await scene.hears("edge-1", up=True)
-    other = await scene.edge("edge-2")
-    await scene.hears("edge-2", up=True)
+    await scene.joined("edge-1")
+    other = await scene.joined("edge-2")
     scene.directory.replace(scene.records("edge-2"))
     await scene.hears("edge-1", up=False)
     assert (await other.call("cloud-1", ECHO, Ask(number=5), timeout=5)).body.number == 5
@@ -401,11 +405,7 @@ async def _one_call() -> int:
     async with AsyncExitStack() as stack:
         scene = Scene(stack)
         await scene.open()
-        edge = await scene.edge("edge-1")
-        await scene.hears("edge-1", up=True)
-        async with CLOCK.timeout(5):
-            while not edge.links():
-                await CLOCK.sleep(0.005)
+        edge = await scene.joined("edge-1")
         return (await edge.call("cloud-1", ECHO, Ask(number=7), timeout=5)).body.number
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,9 @@ import pytest
 from node import assets as store
 from node.cli.system import CLOUD, LocalSystem, Pace, Source
 from node.client import Client
+from node.clock import SystemClock
 
+CLOCK = SystemClock()
 FAST = Pace(heartbeat=0.5, suspect_after=1.5, dead_after=5.0)
 
 
@@ -21,8 +22,8 @@ def connect(system: LocalSystem, name: str = CLOUD) -> Client:
 
 def until(condition, seconds: float = 30.0, every: float = 0.05):
     """What `condition` gives once it is true; fails after `seconds`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    end = CLOCK.monotonic() + seconds
+    while CLOCK.monotonic() < end:
         found = condition()
         if found:
             return found
