@@ -234,7 +234,8 @@ def _callers(method: Method[Value, Value]) -> str:
 def _models() -> Iterator[type[Value]]:
     """Every model in the bodies of the methods, each once: the bodies, then what they hold."""
     bodies = [body for method in METHODS for body in (method.request, method.reply)]
-    held = [model for model in _subclasses(Value) if model.__name__ in _definitions()]
+    definitions = _definitions()
+    held = [model for model in _subclasses(Value) if model.__name__ in definitions]
     yield from dict.fromkeys([*bodies, *held])
 
 

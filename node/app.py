@@ -182,7 +182,14 @@ class Node:
 
     def _make_cloud(self) -> None:
         planner = load_scheduler(self.config.cloud.scheduler)
-        self._queries = QueryManager(self._store, self._registry, self._transport, planner, self._clock)
+        self._queries = QueryManager(
+            store=self._store,
+            registry=self._registry,
+            transport=self._transport,
+            planner=planner,
+            clock=self._clock,
+            members=[peer.name for peer in self.config.transport.allow],
+        )
         self._queries.register()
         self._scheduler = QueryScheduler(
             manager=self._queries,

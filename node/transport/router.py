@@ -185,6 +185,7 @@ class Router:
             connection = self._take(routing_id, str(key), int(frames[0].get(zmq.SRCFD)))
             if connection is None:
                 return
+        self._guard.delivered(connection.descriptor)
         try:
             self._handle(
                 connection, decode([frame.buffer for frame in frames], self._clock.monotonic(), self._options.max_message)

@@ -45,9 +45,7 @@ def a_config(folder, assets, name: str, role: str, *more: str):
 async def running(hub: LoopbackHub, config):
     """A node in this process: the node, and what it said when it opened."""
     roles = config.node.roles
-    node = Node(
-        config, CLOCK, ProcessSpawner(CLOCK), make_transport=lambda *_: hub.transport(config.node.name, roles, CLOCK)
-    )
+    node = Node(config, CLOCK, ProcessSpawner(CLOCK), make_transport=lambda *_: hub.transport(config.node.name, roles, CLOCK))
     opened: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     life = asyncio.create_task(node.run(stop, opened.set_result))
@@ -115,7 +113,7 @@ async def test_a_frame_walks_from_the_door_to_the_store(system):
 
 
 async def test_a_long_poll_ends_when_the_query_is_stopped(system):
-    cloud, _, client = system
+    _, _, client = system
     query = await asyncio.to_thread(client.submit, REQUEST)
     with Client(client.url, client._token, 10.0) as other:
         waiting = asyncio.create_task(asyncio.to_thread(other.results, query.id, 10**9, 10, 20.0))

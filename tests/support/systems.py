@@ -11,6 +11,7 @@ from node import assets as store
 from node.cli.system import CLOUD, LocalSystem, Pace, Source
 from node.client import Client
 from node.clock import SystemClock
+from node.model.document import ResultItem
 
 CLOCK = SystemClock()
 FAST = Pace(heartbeat=0.5, suspect_after=1.5, dead_after=5.0)
@@ -34,6 +35,13 @@ def until(condition, seconds: float = 30.0, every: float = 0.05):
 def measured(client: Client, names) -> bool:
     reports = [client.node().report, *(view.report for view in client.nodes())]
     return set(names) <= {each.name for each in reports if all(service.profile for service in each.services)}
+
+
+def all_results(client: Client, query_id: str) -> list[ResultItem]:
+    items: list[ResultItem] = []
+    while found := client.results(query_id, items[-1].cursor if items else 0, 500).items:
+        items += found
+    return items
 
 
 @pytest.fixture(scope="session")

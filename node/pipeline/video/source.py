@@ -27,6 +27,7 @@ READ_SECONDS: Final = 10.0
 DEFAULT_FPS: Final = 25.0
 MAX_FPS: Final = 240.0
 FOLDER_FPS: Final = 5.0
+MAX_CAMERA_DIGITS: Final = 3
 MAX_FOLDER_PICTURES: Final = 100_000  # names of 255 bytes: 25 MB at most
 MAX_PICTURE_BYTES: Final = 64 << 20
 SHORTFALL: Final = 0.9  # a clip that ends before this share of its announced pictures is damaged, not finished
@@ -81,15 +82,21 @@ def open_source(url: str, loop: bool) -> Source:
     Raises:
         Unavailable: there is nothing to read, or no decoder that can read it.
     """
-    scheme = urlsplit(url).scheme.lower()
-    if url.isdecimal():
+    if url.isdecimal() and len(url) <= MAX_CAMERA_DIGITS:
         return _Video(url, loop=False, live=True)
-    if scheme in _REMOTE:
-        return _Video(url, loop=loop, live=scheme.startswith("rtsp"))
-    if scheme not in {"", "file"}:
-        raise Unavailable(f"source '{url}' has a scheme that no reader knows", hint="use a path, a camera index, http or rtsp")
-    place = Path(unquote(urlsplit(url).path) if scheme else url).expanduser()
-    if place.is_dir():
+    try:
+        parts = urlsplit(url)
+        scheme = parts.scheme.lower()
+        if scheme in _REMOTE:
+            return _Video(url, loop=loop, live=scheme.startswith("rtsp"))
+        if scheme not in {"", "file"}:
+            hint = "use a path, a camera index, http or rtsp"
+            raise Unavailable(f"source '{_without_password(url)}' has a scheme that no reader knows", hint=hint)
+        place = Path(unquote(parts.path) if scheme else url).expanduser()
+        folder = place.is_dir()
+    except (OSError, ValueError) as fault:  # a name that is too long, or half an IPv6 address
+        raise Unavailable(f"source '{_without_password(url)[:200]}' cannot be opened: {fault}") from fault
+    if folder:
         return _Folder(place, loop)
     check_file(place)
     return _Video(str(place.absolute()), loop=loop, live=False)
@@ -142,7 +149,10 @@ class _Video(_Opened):
     def __init__(self, url: str, *, loop: bool, live: bool) -> None:
         super().__init__()
         self._url, self._loop, self.live = url, loop, live
+        self._name = _without_password(url)
         self._capture = self._open()
+        if "://" in url and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0:
+            self.live = True  # an address without a length sends for ever; when it stops, something is wrong
         announced = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = min(announced, MAX_FPS) if math.isfinite(announced) and announced > 0 else DEFAULT_FPS
 
@@ -151,7 +161,7 @@ class _Video(_Opened):
         if picture is not None:
             return picture
         if self.live:
-            raise Unavailable(f"source {self._url} stopped sending after {self.position + 1} pictures")
+            raise Unavailable(f"source {self._name} stopped sending after {self.position + 1} pictures")
         self._check_complete()
         if not self._loop:
             return None
@@ -159,7 +169,7 @@ class _Video(_Opened):
         self._capture = self._open()
         picture = self._next()
         if picture is None:  # it was readable a round ago; never try again for ever
-            raise Unavailable(f"source {self._url} gave no picture when it was started again")
+            raise Unavailable(f"source {self._name} gave no picture when it was started again")
         return picture
 
     def close(self) -> None:
@@ -175,21 +185,21 @@ class _Video(_Opened):
             times += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(READ_SECONDS * 1000)]
             capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, [*times, cv2.CAP_PROP_N_THREADS, 1])
         if not capture.isOpened():
-            raise Unavailable(f"source {self._url} cannot be opened: it does not answer, or is no video that can be decoded")
+            raise Unavailable(f"source {self._name} cannot be opened: it does not answer, or is no video that can be decoded")
         self.position = -1
         self.width, self.height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         try:
             check_pixels(self.width, self.height)
         except EcnodeError as fault:
             capture.release()
-            raise Unavailable(f"source {self._url} is refused: {fault.message}") from fault
+            raise Unavailable(f"source {self._name} is refused: {fault.message}") from fault
         return capture
 
     def _next(self) -> Picture | None:
         try:
             done, picture = self._capture.read()
         except cv2.error as fault:
-            raise Unavailable(f"source {self._url} cannot be decoded after {self.position + 1} pictures") from fault
+            raise Unavailable(f"source {self._name} cannot be decoded after {self.position + 1} pictures") from fault
         if not done or picture is None:
             return None
         self.position += 1
@@ -198,9 +208,9 @@ class _Video(_Opened):
     def _check_complete(self) -> None:
         seen, announced = self.position + 1, self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         if seen == 0:
-            raise Unavailable(f"source {self._url} holds no picture that can be decoded")
+            raise Unavailable(f"source {self._name} holds no picture that can be decoded")
         if announced > 0 and seen < SHORTFALL * announced:  # single broken pictures are skipped by the decoder
-            raise Unavailable(f"source {self._url} is damaged: it ends after {seen} of {announced:.0f} pictures")
+            raise Unavailable(f"source {self._name} is damaged: it ends after {seen} of {announced:.0f} pictures")
 
 
 class _Folder(_Opened):
@@ -254,3 +264,10 @@ class _Folder(_Opened):
             raise
         except EcnodeError as fault:
             raise Unavailable(f"source {place} cannot be decoded: {fault.message}") from fault
+
+
+def _without_password(url: str) -> str:
+    """The URL as it may stand in a log: cameras often carry their password in it."""
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else url

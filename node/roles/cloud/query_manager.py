@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Unavailable
+from node.errors import Conflict, Forbidden, Invalid, NotFound, PeerUnreachable, Problem, Unavailable
 from node.model.message import (
     JOB_PICTURE,
     JOB_PROGRESS,
@@ -54,9 +54,23 @@ class Live:
 
 
 class QueryManager:
-    """Queries of this cloud. `changed` is called when the scheduler has something to do."""
+    """Queries of this cloud.
 
-    def __init__(self, store: Store, registry: Registry, transport: Transport, planner: Scheduler, clock: Clock) -> None:
+    `members` are the names of the nodes that are admitted, joined or not; `changed` is called when the scheduler has something
+    to do.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: Registry,
+        transport: Transport,
+        planner: Scheduler,
+        clock: Clock,
+        members: Collection[str],
+    ) -> None:
+        self._members = frozenset(members)
         self._store = store
         self._registry = registry
         self._transport = transport
@@ -81,6 +95,7 @@ class QueryManager:
 
         Raises:
             Invalid: unknown node, source or service; each is named.
+            PeerUnreachable: a member that has not joined since this cloud was started.
             Conflict: the id stands for another request.
         """
         self._check(request)
@@ -200,6 +215,8 @@ class QueryManager:
     def _check(self, request: QueryRequest) -> None:
         check_pipeline(request.pipeline)
         view = self._registry.view(request.node)
+        if view is None and request.node in self._members:
+            raise PeerUnreachable(f"'{request.node}' has not joined since this cloud was started", hint="submit it again")
         if view is None:
             known = ", ".join(node.report.name for node in self._registry.views() if node.report.sources)
             problem = Problem("node", f"no node '{request.node}' has joined; nodes with cameras: {known or 'none'}")

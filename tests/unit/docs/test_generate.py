@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
+import generate
 import pytest
 
 from node.errors import every_error
 from node.model.message import METHODS
 
 ROOT = Path(__file__).parents[3]
-_spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
-assert _spec is not None and _spec.loader is not None
-generate = importlib.util.module_from_spec(_spec)
-sys.modules["docs_generate"] = generate
-_spec.loader.exec_module(generate)
 
 
 @pytest.mark.parametrize("name", generate.PAGES)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 import pytest
+from generate import EXAMPLES
 from pydantic import JsonValue, ValidationError
 
 from node.model.cluster import Role
@@ -13,7 +13,6 @@ from node.model.message import METHODS, ComputeRequest, JobProgress, Method
 from node.model.value import Value
 
 BOTH = [(method, side) for method in METHODS for side in (0, 1)]
-Examples = Mapping[str, tuple[Value, Value]]
 
 
 def name(value: object) -> str:
@@ -40,22 +39,22 @@ def test_every_method_has_callers_and_only_the_cloud_gives_orders() -> None:
 
 
 @pytest.mark.parametrize(("method", "side"), BOTH, ids=name)
-def test_a_body_comes_back_from_json_as_it_was(method: Method[Value, Value], side: int, examples: Examples) -> None:
-    body = examples[method.name][side]
+def test_a_body_comes_back_from_json_as_it_was(method: Method[Value, Value], side: int) -> None:
+    body = EXAMPLES[method.name][side]
     assert type(body).model_validate_json(body.model_dump_json()) == body
 
 
 @pytest.mark.parametrize(("method", "side"), BOTH, ids=name)
-def test_a_body_comes_back_from_plain_data_as_it_was(method: Method[Value, Value], side: int, examples: Examples) -> None:
-    body = examples[method.name][side]
+def test_a_body_comes_back_from_plain_data_as_it_was(method: Method[Value, Value], side: int) -> None:
+    body = EXAMPLES[method.name][side]
     plain: dict[str, JsonValue] = body.model_dump(mode="json")
     assert only_plain(plain)
     assert type(body).model_validate(json.loads(json.dumps(plain))) == body
 
 
 @pytest.mark.parametrize(("method", "side"), BOTH, ids=name)
-def test_a_body_with_an_unknown_field_is_refused(method: Method[Value, Value], side: int, examples: Examples) -> None:
-    body = examples[method.name][side]
+def test_a_body_with_an_unknown_field_is_refused(method: Method[Value, Value], side: int) -> None:
+    body = EXAMPLES[method.name][side]
     with pytest.raises(ValidationError, match="Extra inputs"):
         type(body).model_validate({**body.model_dump(mode="json"), "roles": ["cloud"]})
 
@@ -67,8 +66,8 @@ def test_a_reply_of_nothing_but_ok_cannot_say_no() -> None:
         stop.reply.model_validate({"ok": False})
 
 
-def test_the_lists_of_a_body_are_bounded(examples: Examples) -> None:
-    progress = examples["job.progress"][0]
+def test_the_lists_of_a_body_are_bounded() -> None:
+    progress = EXAMPLES["job.progress"][0]
     assert isinstance(progress, JobProgress)
     with pytest.raises(ValidationError, match="at most 64"):
         progress.replace(results=progress.results * 65)

@@ -69,7 +69,7 @@ def test_another_choice_has_another_digest(change: dict[str, Any]) -> None:
 
 def test_a_plan_of_another_epoch_may_be_the_same_choice() -> None:
     assert PLAN.same_choice(PLAN.replace(epoch=2))
-    assert PLAN != PLAN.replace(epoch=2)
+    assert PLAN.replace(epoch=2) != PLAN
 
 
 @given(TALLIES, TALLIES)
@@ -92,7 +92,7 @@ def test_resolutions_and_frame_rates_are_told_from_small_to_large() -> None:
     assert sorted(FPS_CHOICES) == list(FPS_CHOICES)
 
 
-@pytest.mark.parametrize("fps", [0, 15, 60, 10.0, "10"])
+@pytest.mark.parametrize("fps", [0, 15, 60, "10"])
 def test_a_frame_rate_that_is_not_offered_is_refused(fps: object) -> None:
     with pytest.raises(ValidationError):
         VideoConf.model_validate({"fps": fps})

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
+import gate
 import pytest
 
-TOOL = Path(__file__).parents[3] / "tools/gate.py"
-_spec = importlib.util.spec_from_file_location("gate", TOOL)
-assert _spec is not None and _spec.loader is not None
-gate = importlib.util.module_from_spec(_spec)
-sys.modules["gate"] = gate
-_spec.loader.exec_module(gate)
+TOOL = Path(gate.__file__)
 
 
 def rules(findings: object) -> list[str]:

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,9 +19,37 @@ from node.pipeline.video.source import open_source, pictures
 CLIP_PICTURES = 40
 
 
+@contextmanager
+def serving(content: bytes) -> Iterator[str]:
+    """The URL of a small web server that gives `content`, whole or from an offset, as FFmpeg asks for it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            with suppress(ConnectionError):
+                self.wfile.write(content[start:])
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/clip.avi"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_a_file_is_read_to_its_end(clip: Path) -> None:
     with open_source(str(clip), loop=False) as opened:
         assert (opened.fps, opened.width, opened.height, opened.position) == (10.0, 64, 48, -1)
+        assert not opened.live
         seen = [(opened.position, round(float(picture.mean()))) for picture in pictures(opened)]
         assert opened.read() is None
     assert [place for place, _ in seen] == list(range(CLIP_PICTURES))
@@ -146,10 +178,29 @@ def test_an_address_where_nobody_answers_is_named(url: str) -> None:
         open_source(url, loop=False)
 
 
+def test_the_password_of_a_camera_is_never_told() -> None:
+    with pytest.raises(Unavailable, match=r"source rtsp://127\.0\.0\.1:9/live") as caught:
+        open_source("rtsp://admin:secret@127.0.0.1:9/live", loop=False)
+    assert "secret" not in f"{caught.value}{caught.value.hint}"
+
+
 def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "OPEN_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable, match="does not answer"):
         open_source(f"http://127.0.0.1:{silent.getsockname()[1]}/clip.mp4", loop=False)
+
+
+def test_a_clip_is_read_and_looped_over_http(clip: Path) -> None:
+    with serving(clip.read_bytes()) as url, open_source(url, loop=True) as opened:
+        for _ in range(CLIP_PICTURES + 1):
+            assert opened.read() is not None
+        assert opened.position == 0
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "x" * 5000, "9" * 30, "a\0b"])
+def test_a_name_that_means_nothing_is_reported(url: str) -> None:
+    with pytest.raises(Unavailable, match="source"):
+        open_source(url, loop=False)
 
 
 @pytest.mark.parametrize("url", ["concat:a|b", "gopher://x/y", "pipe:0"])

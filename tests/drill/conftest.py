@@ -1,0 +1,3 @@
+"""What the drills share."""
+
+from systems import clips  # noqa: F401 - a fixture

@@ -1,0 +1,111 @@
+"""Are the figures of a query the figures of its newest results?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from node.model.video import Resolution, Result, Runtime
+from node.pipeline.stage import SERVICES
+from node.pipeline.video.profile import WINDOW, accuracy_of, objects_of, runtime_of
+
+DETECTION = SERVICES["face_detection"]
+ALIGNMENT = SERVICES["face_alignment"]
+
+
+def result(number: int = 0, *, boxes: Sequence[Sequence[int]] = (), **changes: Any) -> Result:
+    fields: dict[str, Any] = {
+        "attempt": 1,
+        "n_loop": number,
+        "cam_frame_id": number,
+        "conf_frame_id": number,
+        "captured_at": 100.0 + number / 10,
+        "latency": 0.1,
+        "delay": 0.04,
+        "stage_ms": {"face_detection": 30.0},
+        "plan": "0" * 16,
+        "plan_epoch": 1,
+        "width": 1920,
+        "height": 1080,
+        "output": {"bbox": [list(box) for box in boxes]},
+    }
+    return Result.model_validate({**fields, **changes})
+
+
+BOX = (0, 0, 100, 200)
+
+
+def test_without_results_every_figure_is_zero() -> None:
+    assert runtime_of(()) == Runtime()
+
+
+def test_objects_are_the_boxes_or_what_was_counted() -> None:
+    assert objects_of(result(boxes=[BOX, BOX])) == 2
+    assert objects_of(result(output={"count_result": {"car": 3, "truck": 1}})) == 4
+    assert objects_of(result(output={})) == 0
+    assert objects_of(result(output={"bbox": "none", "count_result": 3})) == 0
+
+
+def test_no_faces_at_all_is_no_division_by_zero() -> None:
+    figures = runtime_of([result(number) for number in range(3)])
+    assert (figures.obj_n, figures.obj_size, figures.obj_stable) == (0.0, 0.0, True)
+
+
+def test_the_rate_is_results_per_second_of_capture() -> None:
+    assert runtime_of([result(number) for number in range(11)]).fps == pytest.approx(10.0)
+    assert runtime_of([result()]).fps == 0.0
+
+
+def test_results_that_arrive_out_of_order_do_not_turn_the_rate_negative() -> None:
+    assert runtime_of([result(2), result(0), result(1)]).fps == pytest.approx(10.0)
+
+
+def test_only_the_newest_results_count() -> None:
+    old = [result(number, delay=9.0, latency=9.0, boxes=[BOX] * 9) for number in range(20)]
+    new = [result(20 + number, boxes=[BOX]) for number in range(WINDOW)]
+    figures = runtime_of([*old, *new])
+    assert (figures.delay, figures.latency_p95, figures.obj_n) == (pytest.approx(0.04), 0.1, 1.0)
+
+
+def test_the_size_of_objects_does_not_depend_on_the_resolution() -> None:
+    large = runtime_of([result(boxes=[BOX])]).obj_size
+    small = runtime_of([result(boxes=[(0, 0, 50, 100)], width=960, height=540)]).obj_size
+    assert large == small == 100 * 200
+
+
+def test_a_count_that_jumps_is_not_stable() -> None:
+    assert runtime_of([result(number, boxes=[BOX]) for number in range(10)]).obj_stable
+    assert not runtime_of([result(number, boxes=[BOX] * (number % 2)) for number in range(10)]).obj_stable
+
+
+def test_half_of_the_latencies_are_below_p50_and_few_above_p95() -> None:
+    figures = runtime_of([result(number, latency=float(number)) for number in range(WINDOW)])
+    assert (figures.latency_p50, figures.latency_p95) == (15.0, 28.0)
+
+
+def test_reading_the_figures_changes_nothing() -> None:
+    results = [result(number, boxes=[BOX]) for number in range(5)]
+    assert runtime_of(results) == runtime_of(results)
+
+
+def test_accuracy_is_what_the_services_find_when_every_frame_is_processed() -> None:
+    assert accuracy_of([DETECTION], Resolution.P1080, 25.0, 25.0, 0.0) == 1.0
+    assert accuracy_of([DETECTION, ALIGNMENT], Resolution.P360, 25.0, 25.0, 0.0) == pytest.approx(
+        DETECTION.accuracy["360p"] * ALIGNMENT.accuracy["360p"]
+    )
+
+
+def test_accuracy_falls_with_the_frame_rate_sooner_for_small_objects() -> None:
+    def held(fps: float, width: float) -> float:
+        return accuracy_of([DETECTION], Resolution.P1080, fps, 30.0, width * width)
+
+    assert held(1, 200) < held(5, 200) <= held(30, 200) == 1.0
+    assert held(5, 20) < held(5, 200)
+
+
+def test_more_frames_than_the_camera_gives_find_nothing_more() -> None:
+    assert accuracy_of([DETECTION], Resolution.P480, 30.0, 15.0, 0.0) == accuracy_of(
+        [DETECTION], Resolution.P480, 15.0, 15.0, 0.0
+    )

@@ -1,0 +1,134 @@
+"""The compute service with real worker processes: calls, deadlines, deaths, a full queue."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import psutil
+import pytest
+
+from node import assets as store
+from node.clock import SystemClock
+from node.errors import Busy, ChildLost, DeadlineExceeded, Invalid, NotFound
+from node.roles.shared import compute_service
+from node.roles.shared.arena import FrameArena
+from node.roles.shared.compute_service import ComputeService, Frame
+from node.roles.shared.processes import ProcessSpawner
+
+CLOCK = SystemClock()
+
+
+@pytest.fixture
+def arena():
+    made = FrameArena(slots=4)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def service(arena, assets):
+    made = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, assets, workers=1)
+    await made.start()
+    yield made
+    await made.stop()
+    assert arena.free == arena.slots
+    assert psutil.Process().children() == []
+
+
+@pytest.fixture
+def heads(assets) -> bytes:
+    return store.path(assets, "calibration.jpg").read_bytes()
+
+
+def soon(seconds: float = 20.0) -> float:
+    return CLOCK.monotonic() + seconds
+
+
+async def detect(service: ComputeService, picture: bytes, deadline: float | None = None):
+    return await service.run("face_detection", 0, {}, {"image": (picture,)}, deadline=deadline or soon())
+
+
+async def the_worker(service: ComputeService, heads: bytes) -> psutil.Process:
+    await detect(service, heads)
+    (worker,) = psutil.Process().children()
+    return worker
+
+
+async def test_a_pipeline_runs_on_what_its_stages_give(service, heads):
+    found = await detect(service, heads)
+    assert len(found.values["bbox"]) == len(found.pictures["faces"]) == len(found.values["prob"]) > 2
+    assert found.seconds > 0
+    posed = await service.run("face_alignment", 0, found.values, found.pictures, deadline=soon())
+    assert posed.values["count_result"]["total"] == len(found.values["bbox"])
+
+
+async def test_every_resolution_is_calibrated(service):
+    async with CLOCK.timeout(60):
+        while not all(len(report.profile) == 4 for report in service.reports()):
+            await CLOCK.sleep(0.05)
+    detection, alignment = service.reports()
+    assert 0 < detection.profile["360p"] < detection.profile["1080p"]
+    assert detection.profile_objects == alignment.profile_objects > 0
+
+
+async def test_a_call_whose_deadline_has_passed_is_not_executed(service, heads):
+    before = (await detect(service, heads)).seconds
+    assert before > 0
+    with pytest.raises(DeadlineExceeded):
+        await detect(service, heads, deadline=CLOCK.monotonic() - 1)
+
+
+async def test_rubbish_is_refused_and_the_worker_lives_on(service, heads):
+    worker = await the_worker(service, heads)
+    with pytest.raises(Invalid):
+        await detect(service, b"no picture at all")
+    await detect(service, heads)
+    assert worker.is_running()
+
+
+async def test_an_unknown_service_or_model_is_named(service, heads):
+    with pytest.raises(NotFound, match="helmets"):
+        await service.run("helmets", 0, {}, {}, deadline=soon())
+    with pytest.raises(Invalid, match="model 7"):
+        await service.run("face_detection", 7, {}, {"image": (heads,)}, deadline=soon())
+
+
+async def test_a_killed_worker_fails_its_own_call_only(service, heads, arena):
+    worker = await the_worker(service, heads)
+    worker.send_signal(signal.SIGSTOP)
+    lease = arena.take()
+    frame = Frame(lease, 64, 48, "raw", 64 * 48 * 3)
+    first = asyncio.create_task(service.run("face_detection", 0, {}, {}, frame=frame, deadline=soon()))
+    second = asyncio.create_task(detect(service, heads))
+    await CLOCK.sleep(0)
+    lease.release()
+    worker.kill()
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    # the calibration may have been the worker's call at that moment; then both of ours wait for the next worker
+    assert [type(result) for result in results if isinstance(result, BaseException)] in ([], [ChildLost])
+    assert not isinstance(results[1], BaseException)
+    assert not worker.is_running()
+
+
+async def test_a_full_queue_is_said_at_once(service, heads, monkeypatch):
+    monkeypatch.setattr(compute_service, "QUEUE", 1)
+    worker = await the_worker(service, heads)
+    worker.send_signal(signal.SIGSTOP)
+    calls = [asyncio.create_task(detect(service, heads)) for _ in range(4)]
+    done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    assert {type(call.exception()) for call in done} == {Busy}
+    worker.send_signal(signal.SIGCONT)
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_stopping_fails_the_calls_that_wait(arena, assets, heads):
+    service = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, assets, workers=1)
+    await service.start()
+    worker = await the_worker(service, heads)
+    worker.send_signal(signal.SIGSTOP)
+    calls = [asyncio.create_task(detect(service, heads)) for _ in range(3)]
+    await CLOCK.sleep(0)
+    await service.stop()
+    assert {type(result) for result in await asyncio.gather(*calls, return_exceptions=True)} == {ChildLost}
+    assert not worker.is_running()

@@ -1,0 +1,284 @@
+"""The cloud's loop against an edge that does what the test says: starts, restarts, losses, strays."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from reports import PATIENT, a_report
+
+from node.clock import ManualClock
+from node.errors import Invalid, PeerUnreachable
+from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport
+from node.model.message import (
+    JOB_PLAN,
+    JOB_PROGRESS,
+    JOB_START,
+    JOB_STOP,
+    NODE_REPORT,
+    JobPlan,
+    JobProgress,
+    JobStart,
+    JobStop,
+    Report,
+)
+from node.model.video import Constraint, Outcome, Query, QueryRequest, Result, Tally
+from node.pipeline.video.planner.base import load_scheduler
+from node.roles.cloud.query_manager import QueryManager
+from node.roles.cloud.scheduler import QueryScheduler
+from node.roles.shared.registry import Registry
+from node.storage import open_store
+from node.transport.base import Answer
+from node.transport.loopback import LoopbackHub
+from node.transport.options import LinkOptions
+
+SERVICES = tuple(
+    ServiceReport(name=name, profile=dict.fromkeys(("360p", "480p", "720p", "1080p"), 0.01), profile_objects=4)
+    for name in ("face_detection", "face_alignment")
+)
+
+
+@dataclass
+class Edge:
+    """An edge as the cloud sees it."""
+
+    hub: LoopbackHub
+    clock: ManualClock
+    boot: int = 1
+    started: list[JobStart] = field(default_factory=list)
+    plans: list[JobPlan] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    running: dict[str, int] = field(default_factory=dict)
+    refuses: Exception | None = None
+
+    async def open(self) -> None:
+        self.transport = self.hub.transport("edge-1", {Role.EDGE}, self.clock, LinkOptions("edge-1", **PATIENT))
+        self.transport.answer(JOB_START, self._start)
+        self.transport.answer(JOB_PLAN, self._plan)
+        self.transport.answer(JOB_STOP, self._stop)
+        await self.transport.start()
+
+    async def report(self) -> None:
+        report: NodeReport = a_report(
+            "edge-1",
+            Role.EDGE,
+            boot=self.boot,
+            workers=1,
+            services=SERVICES,
+            sources=(SourceReport(id=0, name="lobby", fps=25.0, height=720),),
+            jobs=tuple(JobReport(query=query, attempt=attempt) for query, attempt in self.running.items()),
+            links=(LinkReport(peer="cloud-1", rtt_ms=1.0),),
+        )
+        await self.transport.call("cloud-1", NODE_REPORT, Report(report=report), timeout=1.0)
+
+    async def progress(self, query: Query, **changes: object) -> bool:
+        message = JobProgress(query=query.id, attempt=query.attempt, tally=Tally()).replace(**changes)
+        return (await self.transport.call("cloud-1", JOB_PROGRESS, message, timeout=1.0)).body.wanted
+
+    async def _start(self, _call, message: JobStart) -> Answer[Received]:
+        if self.refuses:
+            raise self.refuses
+        self.started.append(message)
+        self.running[message.query] = message.attempt
+        return Answer(Received())
+
+    async def _plan(self, _call, message: JobPlan) -> Answer[Received]:
+        self.plans.append(message)
+        return Answer(Received())
+
+    async def _stop(self, _call, message: JobStop) -> Answer[Received]:
+        self.stopped.append(message.query)
+        self.running.pop(message.query, None)
+        return Answer(Received())
+
+
+class Cloud:
+    def __init__(self, hub: LoopbackHub, clock: ManualClock, store) -> None:
+        self.clock = clock
+        self.store = store
+        self.transport = hub.transport("cloud-1", {Role.CLOUD}, clock, LinkOptions("cloud-1", **PATIENT))
+        here = a_report("cloud-1", Role.CLOUD, workers=1, services=SERVICES)
+        self.registry = Registry(lambda: here, clock, suspect_after=6.0, dead_after=20.0)
+        self.registry.register(self.transport)
+        planner = load_scheduler("ewma")
+        self.manager = QueryManager(
+            store=store,
+            registry=self.registry,
+            transport=self.transport,
+            planner=planner,
+            clock=clock,
+            members=["edge-1", "edge-2"],
+        )
+        self.manager.register()
+        self.scheduler = QueryScheduler(
+            manager=self.manager,
+            planner=planner,
+            store=store,
+            registry=self.registry,
+            transport=self.transport,
+            clock=clock,
+            tick=1.0,
+            dead_after=20.0,
+        )
+
+    async def submit(self) -> Query:
+        request = QueryRequest(node="edge-1", source="lobby", pipeline=("face_detection", "face_alignment"))
+        query, new = await self.manager.submit(request)
+        assert new
+        return query
+
+
+@pytest.fixture
+async def system(tmp_path):
+    clock, hub = ManualClock(), LoopbackHub()
+    store = await open_store("sqlite:///:memory:", tmp_path, clock)
+    cloud, edge = Cloud(hub, clock, store), Edge(hub, clock)
+    await cloud.transport.start()
+    await edge.open()
+    await clock.advance(0.0)
+    await edge.report()
+    loop = asyncio.create_task(cloud.scheduler.run())
+    yield cloud, edge
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+    await edge.transport.stop()
+    await cloud.transport.stop()
+    await store.close()
+
+
+async def until(cloud: Cloud, condition) -> None:
+    """Gives the store's threads and the calls under way their turns; the clock stands still meanwhile."""
+    for _ in range(2000):
+        if condition():
+            return
+        await cloud.store.queries.live()
+    raise AssertionError("it did not come about")
+
+
+async def settle(cloud: Cloud) -> None:
+    """Enough turns for a whole round of the scheduler."""
+    for _ in range(50):
+        await cloud.store.queries.live()
+
+
+async def state(cloud: Cloud, query: Query) -> str:
+    return (await cloud.store.queries.get(query.id)).state
+
+
+async def started(cloud: Cloud, edge: Edge, times: int = 1) -> Query:
+    query = await cloud.submit()
+    await until(cloud, lambda: len(edge.started) == times)
+    return await cloud.store.queries.get(query.id)
+
+
+def a_result(query: Query) -> Result:
+    assert query.plan is not None
+    return Result(
+        attempt=query.attempt,
+        n_loop=1,
+        cam_frame_id=1,
+        conf_frame_id=1,
+        captured_at=1.0,
+        latency=0.1,
+        delay=0.05,
+        stage_ms={"face_detection": 20.0, "face_alignment": 10.0},
+        plan=query.plan.digest(),
+        plan_epoch=query.plan.epoch,
+        width=640,
+        height=480,
+        output={"bbox": [[0, 0, 10, 10]]},
+    )
+
+
+async def test_an_accepted_query_is_planned_and_started(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    assert (query.state, query.attempt) == ("running", 1)
+    assert edge.started[0].plan == query.plan
+    assert set(query.plan.flow_mapping) == {"face_detection", "face_alignment"}
+
+
+@pytest.mark.parametrize(("node", "error"), [("edge-2", PeerUnreachable), ("edge-3", Invalid)])
+async def test_a_member_that_is_away_is_unavailable_and_a_stranger_invalid(system, node, error):
+    cloud, _ = system
+    with pytest.raises(error, match=node):
+        await cloud.manager.submit(QueryRequest(node=node, source="lobby", pipeline=("face_detection",)))
+
+
+async def test_results_are_kept_and_an_outcome_ends_the_query(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    assert await edge.progress(query, results=(a_result(query),), tally=Tally(captured=1, processed=1))
+    assert [result for _, result in await cloud.manager.results(query.id, 0, 10, 0.0)] == [a_result(query)]
+    assert await edge.progress(query, outcome=Outcome(state="finished"))
+    assert await state(cloud, query) == "finished"
+    assert not await edge.progress(query)
+
+
+async def test_results_of_an_older_attempt_are_not_wanted(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    assert not await edge.progress(query.replace(attempt=0))
+
+
+async def test_a_changed_constraint_reaches_the_edge_as_a_newer_plan(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    await cloud.manager.constrain(query.id, Constraint(delay=0.001))
+    await until(cloud, lambda: bool(edge.plans))
+    assert edge.plans[0].plan.epoch == query.plan.epoch + 1
+
+
+async def test_an_edge_that_was_restarted_gets_the_query_again(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    edge.boot, edge.running = 2, {}
+    await edge.report()
+    await cloud.clock.advance(1.0)
+    await until(cloud, lambda: len(edge.started) == 2)
+    assert (edge.started[1].query, edge.started[1].attempt) == (query.id, 2)
+
+
+async def test_a_job_that_is_not_reported_yet_is_not_started_twice(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    edge.running = {}
+    await edge.report()
+    await cloud.clock.advance(2.0)
+    await settle(cloud)
+    assert len(edge.started) == 1
+    assert await state(cloud, query) == "running"
+
+
+async def test_a_silent_edge_fails_its_queries_only_when_it_is_lost(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    for _ in range(19):
+        await cloud.clock.advance(1.0)
+    assert await state(cloud, query) == "running"
+    for _ in range(3):
+        await cloud.clock.advance(1.0)
+        await cloud.store.queries.live()
+    ended = await cloud.store.queries.get(query.id)
+    assert ended.state == "failed"
+    assert ended.reason.startswith("node_lost: 'edge-1'")
+
+
+async def test_a_start_that_the_edge_refuses_fails_the_query_with_its_words(system):
+    cloud, edge = system
+    edge.refuses = Invalid("the camera is painted over")
+    query = await cloud.submit()
+    for _ in range(200):
+        if await state(cloud, query) == "failed":
+            break
+    assert (await cloud.store.queries.get(query.id)).reason == "the camera is painted over"
+
+
+async def test_a_job_whose_query_is_over_is_stopped(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    await cloud.store.queries.transition(query.id, "stop")
+    await edge.report()
+    await cloud.clock.advance(1.0)
+    await until(cloud, lambda: query.id in edge.stopped)
