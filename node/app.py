@@ -31,6 +31,7 @@ from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
 from node.roles.edge.stage_runner import StageRunner
 from node.roles.shared.arena import FrameArena
+from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.processes import Spawner
 from node.roles.shared.registry import Registry
@@ -134,6 +135,7 @@ class Node:
         if self._jobs is not None:
             parts.append(_Part("jobs", _nothing, self._jobs.stop))
         parts.append(self._loop("reporter", self._reporter.run))
+        parts.append(_Part("calibration", self._start_calibration, self._stop_calibration))
         if self._scheduler is not None:
             parts.append(self._loop("scheduler", self._scheduler.run))
         parts.append(_Part("http", self._http.start, self._http.stop))
@@ -269,6 +271,14 @@ class Node:
             await asyncio.gather(self._loops[name], return_exceptions=True)
 
         return _Part(name, start, stop)
+
+    async def _start_calibration(self) -> None:
+        measuring = calibrate(self._compute, self.config.node.assets_dir, self._clock)
+        self._calibration = asyncio.create_task(measuring, name="calibration")
+
+    async def _stop_calibration(self) -> None:
+        self._calibration.cancel()
+        await asyncio.gather(self._calibration, return_exceptions=True)
 
     async def _until(self, stop: asyncio.Event) -> None:
         stopping = asyncio.create_task(stop.wait(), name="stop signal")
