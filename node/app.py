@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.processes import Spawner
 from node.roles.shared.registry import Registry
 from node.roles.shared.reporter import Machine, Reporter
+from node.roles.shared.tasks import begin, end
 from node.storage import open_store
 from node.transport.auth import Directory
 from node.transport.base import Peer, Transport
@@ -130,7 +131,7 @@ class Node:
         """The start order; the stop order is its reverse."""
         parts = [
             _Part("transport", self._transport.start, self._transport.stop),
-            _Part("compute", self._compute.start, self._compute.stop),
+            self._loop("compute", self._compute.run),
         ]
         if self._jobs is not None:
             parts.append(_Part("jobs", _nothing, self._jobs.stop))
@@ -262,23 +263,21 @@ class Node:
 
     # Life
 
-    def _loop(self, name: str, body: Callable[[], Awaitable[None]]) -> _Part:
+    def _loop(self, name: str, body: Callable[[], Coroutine[None, None, None]]) -> _Part:
         async def start() -> None:
-            self._loops[name] = asyncio.ensure_future(_run(body))
+            self._loops[name] = asyncio.create_task(body(), name=name)
 
         async def stop() -> None:
-            self._loops[name].cancel()
-            await asyncio.gather(self._loops[name], return_exceptions=True)
+            await end(self._loops[name])
 
         return _Part(name, start, stop)
 
     async def _start_calibration(self) -> None:
         measuring = calibrate(self._compute, self.config.node.assets_dir, self._clock)
-        self._calibration = asyncio.create_task(measuring, name="calibration")
+        self._calibration = begin(measuring, "calibration")
 
     async def _stop_calibration(self) -> None:
-        self._calibration.cancel()
-        await asyncio.gather(self._calibration, return_exceptions=True)
+        await end(self._calibration)
 
     async def _until(self, stop: asyncio.Event) -> None:
         stopping = asyncio.create_task(stop.wait(), name="stop signal")
@@ -349,10 +348,6 @@ def curve_transport(config: NodeConfig, identity: Identity, clock: Clock, boot: 
 
 async def _nothing() -> None:
     """Parts that were opened while building have nothing left to start."""
-
-
-async def _run(body: Callable[[], Awaitable[None]]) -> None:
-    await body()
 
 
 def _own(data_dir: Path) -> IO[str]:

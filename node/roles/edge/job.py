@@ -23,6 +23,7 @@ from node.pipeline.video.profile import objects_of
 from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner
 from node.roles.shared.compute_service import ComputeService
+from node.roles.shared.tasks import begin, end
 from node.transport.base import Transport
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Job:
 
     def start(self) -> None:
         """Begins to take pictures."""
-        self._sender = asyncio.create_task(self._send_progress(), name=f"progress of {self.query}")
+        self._sender = begin(self._send_progress(), f"progress of {self.query}")
         self._tap()
 
     def use(self, plan: Plan) -> None:
@@ -114,10 +115,7 @@ class Job:
         """Ends the job without an outcome. Harmless when repeated."""
         self._stopped = True
         self._reader.untap(self._key)
-        tasks = [*self._working, *([self._sender] if self._sender else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._working, self._sender)
         self._drop_waiting()
         if self._newest is not None:
             self._newest[0].frame.lease.release()
@@ -187,7 +185,7 @@ class Job:
     def _work_on(self) -> None:
         if self._mailbox is not None and len(self._working) < WINDOW and not self._stopped:
             capture, self._mailbox = self._mailbox, None
-            task = asyncio.create_task(self._process(capture), name=f"frame {capture.number} of {self.query}")
+            task = begin(self._process(capture), f"frame {capture.number} of {self.query}")
             self._working.add(task)
             task.add_done_callback(self._worked)
 

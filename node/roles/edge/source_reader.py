@@ -24,6 +24,7 @@ from node.roles.shared.arena import FrameArena, Lease
 from node.roles.shared.channel import Message
 from node.roles.shared.compute_service import Frame
 from node.roles.shared.processes import Child, Spawner
+from node.roles.shared.tasks import begin, end
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class SourceReader:
         self._taps.setdefault(job, _Tap(taker, wish)).wish = wish
         self._changed.set()
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._read(), name=f"source {self.name}")
+            self._task = begin(self._read(), f"source {self.name}")
 
     def untap(self, job: str) -> None:
         """Takes no more pictures for `job`. Harmless when repeated."""
@@ -119,9 +120,7 @@ class SourceReader:
 
     async def stop(self) -> None:
         """Ends the capture process. Harmless when repeated."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _read(self) -> None:
         while self._taps:

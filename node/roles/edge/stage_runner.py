@@ -58,7 +58,7 @@ class StageRunner:
             began = self._clock.monotonic()
             place = plan.flow_mapping[stage]
             if place.node == self._here:
-                outcome = await self._compute.run(
+                outcome = await self._compute.call(
                     stage, place.model_id, run.values, run.pictures, frame=frame, deadline=deadline
                 )
                 run.add(outcome.values, outcome.pictures)

@@ -44,7 +44,7 @@ async def _calibrate_at(compute: ComputeService, resolution: Resolution, picture
     pictures: dict[str, tuple[bytes, ...]] = {"image": (picture,)}
     for name in SERVICES:
         outcomes = [
-            await compute.run(name, 0, values, pictures, image_size=resolution.size, deadline=clock.monotonic() + PATIENCE_S)
+            await compute.call(name, 0, values, pictures, image_size=resolution.size, deadline=clock.monotonic() + PATIENCE_S)
             for _ in range(RUNS)
         ]
         values |= outcomes[-1].values

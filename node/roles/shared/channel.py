@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from pydantic import JsonValue
 
-from node.errors import ChildLost, TooLarge
+from node.errors import ChildLost, Invalid, TooLarge
 
 Header: TypeAlias = Mapping[str, JsonValue]
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -41,8 +41,12 @@ def pack(header: Header, blobs: Sequence[Bytes] = ()) -> list[Bytes]:
 
     Raises:
         TooLarge: a piece breaks a limit of this module.
+        Invalid: a number that JSON does not have.
     """
-    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    try:
+        text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError as error:
+        raise Invalid(f"a value cannot be handed to a child process: {error}") from error
     sizes = [len(blob) for blob in blobs]
     if len(text) > HEADER_BYTES or len(sizes) > BLOBS or any(size > BLOB_BYTES for size in sizes):
         raise TooLarge(

@@ -88,13 +88,9 @@ class ComputeService:
         """Has peers' calls answered; only before the transport starts."""
         transport.answer(COMPUTE_RUN, self._answer)
 
-    async def start(self) -> None:
-        """Is ready for calls."""
-        await self._pool.start()
-
-    async def stop(self) -> None:
-        """Ends the workers; calls that wait fail. Harmless when repeated."""
-        await self._pool.stop()
+    async def run(self) -> None:
+        """Serves calls until cancelled; then those that wait fail."""
+        await self._pool.run()
 
     @property
     def workers(self) -> int:
@@ -122,7 +118,7 @@ class ComputeService:
             for name, figures in self._figures.items()
         )
 
-    async def run(
+    async def call(
         self,
         service: str,
         model_id: int,
@@ -179,7 +175,7 @@ class ComputeService:
 
     async def _answer(self, call: Call, request: ComputeRequest) -> Answer[ComputeReply]:
         pictures = unpack(request.pictures, call.blobs)
-        outcome = await self.run(request.service, request.model_id, request.values, pictures, deadline=call.deadline)
+        outcome = await self.call(request.service, request.model_id, request.values, pictures, deadline=call.deadline)
         counts = tuple(Pictures(name=name, count=len(given)) for name, given in outcome.pictures.items())
         reply = ComputeReply(
             values=dict(outcome.values), pictures=counts, seconds=outcome.seconds, wait_seconds=outcome.wait_seconds

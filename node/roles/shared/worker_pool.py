@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Busy, ChildLost, DeadlineExceeded, EcnodeError, from_wire
+from node.errors import Busy, ChildLost, DeadlineExceeded, EcnodeError, Rejected, from_wire
 from node.roles.shared.arena import Lease
 from node.roles.shared.channel import Bytes, Header, Message
 from node.roles.shared.processes import Child, Spawner
@@ -65,27 +65,21 @@ class WorkerPool:
         self._descriptors = descriptors
         self._queue: deque[_Work] = deque()
         self._arrived = asyncio.Condition()
-        self._keepers: list[asyncio.Task[None]] = []
 
     @property
     def queued(self) -> int:
         """How many calls wait for a worker."""
         return len(self._queue)
 
-    async def start(self) -> None:
-        """Is ready for calls; the processes follow on demand."""
-        self._keepers = [
-            asyncio.create_task(self._keep_worker(number), name=f"worker {number}") for number in range(self.workers)
-        ]
-
-    async def stop(self) -> None:
-        """Ends the workers; every call that waits fails. Harmless when repeated."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-        self._keepers.clear()
-        while self._queue:
-            self._queue.popleft().fail(ChildLost("this node is stopping"))
+    async def run(self) -> None:
+        """Serves calls until cancelled; then every call that waits fails."""
+        try:
+            async with asyncio.TaskGroup() as keepers:
+                for number in range(self.workers):
+                    keepers.create_task(self._keep_worker(number), name=f"worker {number}")
+        finally:
+            while self._queue:
+                self._queue.popleft().fail(ChildLost("this node is stopping"))
 
     async def call(
         self, header: Header, blobs: Sequence[Bytes], *, lease: Lease | None, deadline: float
@@ -98,6 +92,7 @@ class WorkerPool:
             Busy: the queue is full.
             DeadlineExceeded: `deadline`, a time of the clock, passed before a worker was free.
             ChildLost: the worker died over the call.
+            TooLarge, Invalid: the call cannot be told to a worker.
             EcnodeError: what the worker reported.
         """
         if len(self._queue) >= QUEUE:
@@ -122,6 +117,9 @@ class WorkerPool:
                     except ChildLost as error:
                         log.warning("worker lost", extra={"worker": number, "reason": error.message})
                         work.fail(error)
+                    except Rejected as error:  # a call that cannot be told to a worker; the worker knows nothing of it
+                        work.fail(error)
+                        continue
                     except asyncio.CancelledError:
                         work.fail(ChildLost("this node is stopping"))
                         raise

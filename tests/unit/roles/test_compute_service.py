@@ -16,6 +16,7 @@ from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService, Frame, Outcome
 from node.roles.shared.processes import ProcessSpawner
+from node.roles.shared.tasks import begin, end
 
 CLOCK = SystemClock()
 
@@ -30,9 +31,9 @@ def arena():
 @pytest.fixture
 async def service(arena, assets):
     made = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, assets, workers=1)
-    await made.start()
+    serving = begin(made.run(), "compute")
     yield made
-    await made.stop()
+    await end(serving)
     assert arena.free == arena.slots
     assert psutil.Process().children() == []
 
@@ -47,7 +48,7 @@ def soon(seconds: float = 20.0) -> float:
 
 
 async def detect(service: ComputeService, picture: bytes, deadline: float | None = None):
-    return await service.run("face_detection", 0, {}, {"image": (picture,)}, deadline=deadline or soon())
+    return await service.call("face_detection", 0, {}, {"image": (picture,)}, deadline=deadline or soon())
 
 
 async def the_worker(service: ComputeService, heads: bytes) -> psutil.Process:
@@ -60,7 +61,7 @@ async def test_a_pipeline_runs_on_what_its_stages_give(service, heads):
     found = await detect(service, heads)
     assert len(found.values["bbox"]) == len(found.pictures["faces"]) == len(found.values["prob"]) > 2
     assert found.seconds > 0
-    posed = await service.run("face_alignment", 0, found.values, found.pictures, deadline=soon())
+    posed = await service.call("face_alignment", 0, found.values, found.pictures, deadline=soon())
     assert posed.values["count_result"]["total"] == len(found.values["bbox"])
 
 
@@ -86,11 +87,17 @@ async def test_rubbish_is_refused_and_the_worker_lives_on(service, heads):
     assert worker.is_running()
 
 
+async def test_a_value_that_cannot_be_told_to_a_worker_harms_nobody_else(service, heads):
+    with pytest.raises(Invalid, match="child process"):
+        await service.call("face_alignment", 0, {"bbox": [float("nan")]}, {"faces": ()}, deadline=soon())
+    await detect(service, heads)
+
+
 async def test_an_unknown_service_or_model_is_named(service, heads):
     with pytest.raises(NotFound, match="helmets"):
-        await service.run("helmets", 0, {}, {}, deadline=soon())
+        await service.call("helmets", 0, {}, {}, deadline=soon())
     with pytest.raises(Invalid, match="model 7"):
-        await service.run("face_detection", 7, {}, {"image": (heads,)}, deadline=soon())
+        await service.call("face_detection", 7, {}, {"image": (heads,)}, deadline=soon())
 
 
 async def test_a_killed_worker_fails_its_own_call_only(service, heads, arena):
@@ -98,7 +105,7 @@ async def test_a_killed_worker_fails_its_own_call_only(service, heads, arena):
     worker.send_signal(signal.SIGSTOP)
     lease = arena.take()
     frame = Frame(lease, 64, 48, "raw", 64 * 48 * 3)
-    first = asyncio.create_task(service.run("face_detection", 0, {}, {}, frame=frame, deadline=soon()))
+    first = asyncio.create_task(service.call("face_detection", 0, {}, {}, frame=frame, deadline=soon()))
     second = asyncio.create_task(detect(service, heads))
     await CLOCK.sleep(0)
     lease.release()
@@ -123,11 +130,11 @@ async def test_a_full_queue_is_said_at_once(service, heads, monkeypatch):
 
 async def test_stopping_fails_the_calls_that_wait(arena, assets, heads):
     service = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, assets, workers=1)
-    await service.start()
+    serving = begin(service.run(), "compute")
     worker = await the_worker(service, heads)
     worker.send_signal(signal.SIGSTOP)
     calls = [asyncio.create_task(detect(service, heads)) for _ in range(3)]
     await CLOCK.sleep(0)
-    await service.stop()
+    await end(serving)
     assert {type(result) for result in await asyncio.gather(*calls, return_exceptions=True)} == {ChildLost}
     assert not worker.is_running()
