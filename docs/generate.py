@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 from pydantic import JsonValue
 
@@ -234,24 +234,22 @@ def _callers(method: Method[Value, Value]) -> str:
 def _models() -> Iterator[type[Value]]:
     """Every model in the bodies of the methods, each once: the bodies, then what they hold."""
     bodies = [body for method in METHODS for body in (method.request, method.reply)]
-    definitions = _definitions()
-    held = [model for model in _subclasses(Value) if model.__name__ in definitions]
-    yield from dict.fromkeys([*bodies, *held])
+    yield from dict.fromkeys([*bodies, *(held for body in bodies for held in _held(body))])
 
 
-def _definitions() -> dict[str, Schema]:
-    """The JSON Schema of everything that the bodies hold, by name."""
-    found: dict[str, Schema] = {}
-    for method in METHODS:
-        for body in (method.request, method.reply):
-            found |= body.model_json_schema().get("$defs", {})
-    return found
+def _held(model: type[Value]) -> Iterator[type[Value]]:
+    for field in model.model_fields.values():
+        for kind in _kinds(field.annotation):
+            yield kind
+            yield from _held(kind)
 
 
-def _subclasses(model: type[Value]) -> Iterator[type[Value]]:
-    for child in model.__subclasses__():
-        yield child
-        yield from _subclasses(child)
+def _kinds(annotation: object) -> Iterator[type[Value]]:
+    """The models in an annotation such as `dict[str, Placement] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Value):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
 
 
 def _body(model: type[Value]) -> str:

@@ -114,18 +114,13 @@ class Node:
             Rejected, Unavailable: a part could not start.
             Exception: what a loop died of.
         """
-        started: list[_Part] = []
-        try:
+        async with self._held:
             await self._build()
             for part in self._parts():
                 await part.start()
-                started.append(part)
+                self._held.push_async_callback(self._stop_part, part)
             opened(self._opened())
             await self._until(stop)
-        finally:
-            for part in reversed(started):
-                await self._stop_part(part)
-            await self._held.aclose()
 
     def _parts(self) -> tuple[_Part, ...]:
         """The start order; the stop order is its reverse."""

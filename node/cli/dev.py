@@ -7,12 +7,15 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 import click
 
 from node import assets
 from node.cli.assets import folder_option
 from node.cli.context import Settings, pass_settings
+
+HTTP_PORT: Final = 7480  # the address that a user guesses first
 
 
 @click.command()
@@ -41,7 +44,8 @@ def dev(  # noqa: PLR0917 - one argument for each option
     clock = SystemClock()
     began = clock.monotonic()
     signal.signal(signal.SIGTERM, _as_interrupt)
-    with LocalSystem(edges, [Source("lobby", assets.path(folder, "collage.mp4"), "people indoor")], folder) as system:
+    lobby = Source("lobby", assets.path(folder, "collage.mp4"), "people indoor")
+    with LocalSystem(edges, [lobby], folder, cloud_http=HTTP_PORT) as system:
         system.start()
         settings.say(f"{len(system.names)} nodes ready in {clock.monotonic() - began:.1f} s: {', '.join(system.names)}")
         if demo == "video":

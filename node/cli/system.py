@@ -25,7 +25,6 @@ from node.transport.keys import load_or_create
 STOP_S: Final = 5.0
 SAID_CHARACTERS: Final = 2000
 CLOUD: Final = "cloud-1"
-HTTP_PORT: Final = 7480  # of the cloud, where it is free: the address that a user guesses first
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +58,14 @@ class _Member:
 
 
 class LocalSystem:
-    """A cloud and some edges on loopback; a context manager that ends and removes all of it."""
+    """A cloud and some edges on loopback; a context manager that ends and removes all of it.
 
-    def __init__(self, edges: int, sources: Sequence[Source], assets: Path, pace: Pace = Pace()) -> None:
+    `cloud_http` is the port of the cloud's API, where it is free.
+    """
+
+    def __init__(
+        self, edges: int, sources: Sequence[Source], assets: Path, *, pace: Pace = Pace(), cloud_http: int | None = None
+    ) -> None:
         self._stack = ExitStack()
         self._root = Path(tempfile.mkdtemp(prefix="ecnode-"))
         self._stack.callback(shutil.rmtree, self._root, ignore_errors=True)
@@ -73,8 +77,8 @@ class LocalSystem:
         self._members = [
             self._member(name, role, ports[2 * place], ports[2 * place + 1]) for place, (name, role) in enumerate(names)
         ]
-        if _is_free(HTTP_PORT):
-            self._members[0].http_port = HTTP_PORT
+        if cloud_http is not None and _is_free(cloud_http):
+            self._members[0].http_port = cloud_http
 
     def __enter__(self) -> Self:
         return self

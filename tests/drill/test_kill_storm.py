@@ -34,7 +34,7 @@ def test_a_kill_storm_loses_no_accepted_query_and_doubles_no_result(clips, asset
     chance = random.Random(SEED)
     accepted: list[str] = []
     kills: Counter[str] = Counter()
-    with LocalSystem(2, [clips["lobby"]], assets, FAST) as system:
+    with LocalSystem(2, [clips["lobby"]], assets, pace=FAST) as system:
         system.start()
         with connect(system) as client:
             until(lambda: measured(client, system.names), 60)

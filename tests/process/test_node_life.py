@@ -23,7 +23,7 @@ HEADS = ("face_detection", "face_alignment")
 
 @pytest.fixture
 def system(clips, assets):
-    with LocalSystem(2, [clips["lobby"]], assets, FAST) as running:
+    with LocalSystem(2, [clips["lobby"]], assets, pace=FAST) as running:
         running.start()
         yield running
 

@@ -19,7 +19,7 @@ HEADS = ("face_detection", "face_alignment")
 
 @pytest.fixture(scope="module")
 def system(clips, assets):
-    with LocalSystem(2, list(clips.values()), assets, FAST) as running:
+    with LocalSystem(2, list(clips.values()), assets, pace=FAST) as running:
         running.start()
         with connect(running) as client:
             until(lambda: measured(client, running.names), 60)

@@ -24,7 +24,7 @@ from node.roles.shared.arena import FrameArena, Lease
 from node.roles.shared.channel import Message
 from node.roles.shared.compute_service import Frame
 from node.roles.shared.processes import Child, Spawner
-from node.roles.shared.tasks import begin, end
+from node.roles.shared.tasks import begin
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,11 @@ class SourceReader:
 
     async def stop(self) -> None:
         """Ends the capture process. Harmless when repeated."""
-        await end(self._task)
+        for job in list(self._taps):
+            self.untap(job)
+        if self._task is not None:
+            # not cancelled: without taps it is on its way out already, and must see its child to the end
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _read(self) -> None:
         while self._taps:
