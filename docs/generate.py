@@ -87,7 +87,9 @@ _REPORT: Final = NodeReport(
     cpu_fraction=0.31,
     memory_fraction=0.22,
     rss_mib=61.5,
-    services=(ServiceReport(name="face_detection", profile={"480p": 0.021}, profile_objects=6, wait_ms=0.4, calls=412),),
+    services=(
+        ServiceReport(name="face_detection", profile={Resolution.P480: 0.021}, profile_objects=6, wait_ms=0.4, calls=412),
+    ),
     sources=(SourceReport(id=0, name="lobby", kind="people indoor", fps=25.0, height=720, state=SourceState.OPEN),),
     jobs=(JobReport(query=_QUERY, attempt=1),),
     links=(LinkReport(peer="cloud-1", rtt_ms=1.2, bytes_out=120_000, bytes_in=40_000),),

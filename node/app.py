@@ -184,7 +184,6 @@ class Node:
             store=self._store,
             registry=self._registry,
             transport=self._transport,
-            planner=planner,
             clock=self._clock,
             members=[peer.name for peer in self.config.transport.allow],
         )

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
+from node.model.value import Count, Duration, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
+from node.model.video import Resolution
 
 
 class Role(Word):
@@ -50,7 +51,7 @@ class ServiceReport(Value):
 
     name: Word63
     models: Count = 1
-    profile: dict[str, Seconds] = {}
+    profile: Annotated[dict[Resolution, Duration], Field(max_length=len(Resolution))] = {}
     profile_objects: Count = 0
     queued: Count = 0
     wait_ms: Seconds = 0.0
@@ -96,7 +97,7 @@ class NodeReport(Value):
 
     name: Name
     roles: Items[Role]
-    labels: dict[str, str] = {}
+    labels: Annotated[dict[Text, Text], Field(max_length=64)] = {}
     version: Text
     boot: Count
     http: Text

@@ -15,6 +15,10 @@ Fps: TypeAlias = Literal[1, 5, 10, 20, 30]
 FPS_CHOICES: Final[tuple[Fps, ...]] = (1, 5, 10, 20, 30)
 
 
+STAGES: Final = 8  # of one pipeline
+OUTPUTS: Final = 32  # names of values that the stages of one pipeline give, four each
+
+
 class Resolution(Word):
     """The picture sizes that a plan may choose."""
 
@@ -66,7 +70,7 @@ class Plan(Value):
 
     epoch: Count
     video_conf: VideoConf
-    flow_mapping: dict[str, Placement]
+    flow_mapping: Annotated[dict[Word63, Placement], Field(max_length=STAGES)]
 
     def same_choice(self, other: Plan) -> bool:
         """Whether both plans do the same, whatever their epochs."""
@@ -90,7 +94,7 @@ class Constraint(Value):
     accuracy: Fraction | None = None
 
 
-Pipeline = Annotated[Items[Word63], Field(min_length=1, max_length=8)]
+Pipeline = Annotated[Items[Word63], Field(min_length=1, max_length=STAGES)]
 
 
 class QueryRequest(Value):
@@ -167,12 +171,12 @@ class Result(Value):
     captured_at: Seconds
     latency: Seconds
     delay: Seconds
-    stage_ms: dict[str, Seconds]
+    stage_ms: Annotated[dict[Word63, Seconds], Field(max_length=STAGES)]
     plan: Text
     plan_epoch: Count
     width: Count
     height: Count
-    output: dict[str, JsonValue]
+    output: Annotated[dict[Word63, JsonValue], Field(max_length=OUTPUTS)]
 
 
 class Outcome(Value):

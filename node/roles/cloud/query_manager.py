@@ -26,7 +26,6 @@ from node.model.message import (
 from node.model.value import new_id
 from node.model.video import QUERY_LIFE, Constraint, Event, Plan, Query, QueryRequest, QueryState, Result, Runtime
 from node.pipeline.stage import check_pipeline
-from node.pipeline.video.planner.base import Scheduler
 from node.pipeline.video.profile import WINDOW, runtime_of
 from node.roles.shared.registry import Registry
 from node.storage import Store
@@ -36,14 +35,16 @@ log = logging.getLogger(__name__)
 
 PICTURE_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 2.0
+UNSEEN: Final = 120  # four seconds at 30 fps, twice the longest tick that makes sense
 PLANS_AT_HAND: Final = 4  # results of a plan arrive a few frames after the next one was chosen
 
 
 class Live:
-    """What is kept at hand of a running query."""
+    """What is kept at hand of a running query; `unseen` are the results that the planner was not told of yet."""
 
     def __init__(self) -> None:
         self.results: deque[Result] = deque(maxlen=WINDOW)
+        self.unseen: deque[Result] = deque(maxlen=UNSEEN)
         self.plans: dict[int, Plan] = {}
 
     def remember(self, plan: Plan) -> None:
@@ -66,7 +67,6 @@ class QueryManager:
         store: Store,
         registry: Registry,
         transport: Transport,
-        planner: Scheduler,
         clock: Clock,
         members: Collection[str],
     ) -> None:
@@ -74,7 +74,6 @@ class QueryManager:
         self._store = store
         self._registry = registry
         self._transport = transport
-        self._planner = planner
         self._clock = clock
         self._live: dict[str, Live] = {}
         self._arrived = asyncio.Condition()
@@ -208,7 +207,6 @@ class QueryManager:
 
     async def _over(self, query: Query) -> None:
         self._live.pop(query.id, None)
-        self._planner.forget(query.id)
         async with self._arrived:
             self._arrived.notify_all()
 
@@ -235,10 +233,8 @@ class QueryManager:
             return Answer(JobProgressReply(wanted=False))
         query = await self._store.queries.append(query.id, progress.attempt, progress.results, progress.tally)
         live = self.live(query.id)
-        for result in progress.results:
-            live.results.append(result)
-            if (plan := live.plans.get(result.plan_epoch)) is not None:
-                self._planner.observe(query.id, plan, result)
+        live.results.extend(progress.results)
+        live.unseen.extend(progress.results)
         if progress.outcome is not None:
             event = "end" if progress.outcome.state == "finished" else "fail"
             query = await self._store.queries.transition(query.id, event, progress.outcome.reason)

@@ -80,6 +80,8 @@ class QueryScheduler:
                     await self._tend(query)
                 except EcnodeError as error:
                     log.warning("query not tended", extra={"query": query.id, "reason": error.message})
+                except Exception:  # the top of this role's loop: planners are plug-ins, one must not stop the others' queries
+                    log.exception("query not tended", extra={"query": query.id})
             await self._end_strays({query.id for query in queries})
             try:
                 async with self._clock.timeout(self._tick):
@@ -111,6 +113,10 @@ class QueryScheduler:
     async def _replan(self, query: Query, host: NodeView) -> tuple[Query, bool]:
         """The query with its newest plan, and whether that plan is new."""
         live = self._manager.live(query.id)
+        while live.unseen:
+            result = live.unseen.popleft()
+            if (seen_under := live.plans.get(result.plan_epoch)) is not None:
+                self._planner.observe(query.id, seen_under, result)
         choice = self._planner.plan(
             query.id,
             query.pipeline,
@@ -157,6 +163,7 @@ class QueryScheduler:
         """Stops jobs that edges report although their queries are over, and forgets what is kept of those."""
         for query_id in self._started.keys() - wanted:
             del self._started[query_id]
+            self._planner.forget(query_id)
         for view in self._registry.views():
             for job in view.report.jobs:
                 if job.query not in wanted and view.state is NodeState.READY and await self._is_over(job.query):

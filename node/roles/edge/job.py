@@ -16,7 +16,7 @@ from typing import Final
 
 from node import failpoints
 from node.clock import Clock
-from node.errors import EcnodeError, NotFound, Rejected, Unavailable
+from node.errors import EcnodeError, NotFound, Rejected
 from node.model.message import JOB_PROGRESS, JobProgress, JobStart
 from node.model.video import Outcome, Plan, Result, Tally
 from node.pipeline.video.profile import objects_of
@@ -255,14 +255,14 @@ class Job:
             failpoints.hit("before_result_sent")
             try:
                 answer = await self._transport.call(self._cloud, JOB_PROGRESS, progress, timeout=FRAME_LIFE_S)
-            except Unavailable as error:
-                log.info("cloud away, results wait", extra={"query": self.query, "reason": error.message})
-                await self._clock.sleep(RETRY_S)
-                self._news.set()
-                continue
             except Rejected as error:
                 log.error("cloud refused the results", extra={"query": self.query, "reason": error.message})
                 break
+            except EcnodeError as error:
+                log.info("results wait", extra={"query": self.query, "reason": error.message})
+                await self._clock.sleep(RETRY_S)
+                self._news.set()
+                continue
             for result in progress.results:
                 if self._results and self._results[0] is result:
                     self._results.popleft()

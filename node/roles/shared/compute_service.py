@@ -62,7 +62,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Figures:
-    profile: dict[str, float] = field(default_factory=dict)
+    profile: dict[Resolution, float] = field(default_factory=dict)
     objects: int = 0
     waits_ms: deque[float] = field(default_factory=lambda: deque(maxlen=WAITS_KEPT))
     calls: int = 0

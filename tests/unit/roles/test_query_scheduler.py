@@ -24,7 +24,7 @@ from node.model.message import (
     Report,
 )
 from node.model.video import Constraint, Outcome, Query, QueryRequest, Result, Tally
-from node.pipeline.video.planner.base import load_scheduler
+from node.pipeline.video.planner.base import Scheduler, load_scheduler
 from node.roles.cloud.query_manager import QueryManager
 from node.roles.cloud.scheduler import QueryScheduler
 from node.roles.shared.registry import Registry
@@ -93,6 +93,25 @@ class Edge:
         return Answer(Received())
 
 
+class Stumbling:
+    """A planner that breaks for the queries that the test names."""
+
+    def __init__(self, planner: Scheduler) -> None:
+        self._planner = planner
+        self.breaks_for: set[str] = set()
+
+    def plan(self, job_uid, *known):
+        if job_uid in self.breaks_for:
+            raise ZeroDivisionError(job_uid)
+        return self._planner.plan(job_uid, *known)
+
+    def observe(self, job_uid, plan, result) -> None:
+        self._planner.observe(job_uid, plan, result)
+
+    def forget(self, job_uid) -> None:
+        self._planner.forget(job_uid)
+
+
 class Cloud:
     def __init__(self, hub: LoopbackHub, clock: ManualClock, store) -> None:
         self.clock = clock
@@ -101,12 +120,11 @@ class Cloud:
         here = a_report("cloud-1", Role.CLOUD, workers=1, services=SERVICES)
         self.registry = Registry(lambda: here, clock, suspect_after=6.0, dead_after=20.0)
         self.registry.register(self.transport)
-        planner = load_scheduler("ewma")
+        self.planner = planner = Stumbling(load_scheduler("ewma"))
         self.manager = QueryManager(
             store=store,
             registry=self.registry,
             transport=self.transport,
-            planner=planner,
             clock=clock,
             members=["edge-1", "edge-2"],
         )
@@ -273,6 +291,16 @@ async def test_a_start_that_the_edge_refuses_fails_the_query_with_its_words(syst
         if await state(cloud, query) == "failed":
             break
     assert (await cloud.store.queries.get(query.id)).reason == "the camera is painted over"
+
+
+async def test_a_planner_that_breaks_over_one_query_keeps_no_other_waiting(system):
+    cloud, edge = system
+    broken = await started(cloud, edge)
+    cloud.planner.breaks_for.add(broken.id)
+    assert await edge.progress(broken, results=(a_result(broken),))
+    whole = await cloud.submit()
+    await until(cloud, lambda: len(edge.started) == 2)
+    assert edge.started[1].query == whole.id
 
 
 async def test_a_job_whose_query_is_over_is_stopped(system):

@@ -106,7 +106,7 @@ class Ewma:
                 service = node.services[stage]
                 for resolution, seconds in service.profile.items():
                     hop = node.rtt_s + _bytes(stage, resolution, service.profile_objects) / LINK_BYTES_S if node.rtt_s else 0.0
-                    self._known[stage, node.name, Resolution(resolution)] = _Known(
+                    self._known[stage, node.name, resolution] = _Known(
                         seconds, service.profile_objects, hop, SERVICES[stage].fixed_share
                     )
 
