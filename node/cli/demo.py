@@ -1,7 +1,8 @@
 """What does the demo do, and what does it leave behind?
 
-It submits the head-count query to three running nodes, follows it in front of the user's eyes, fetches annotated pictures on
-the way, and at the end holds every processed frame against the truth that was drawn with the clip.
+It submits the head-count query to three running nodes, follows it in front of the user's eyes, fetches annotated pictures and
+lets a second query load the camera on the way, and at the end holds every processed frame against the truth that was drawn
+with the clip.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from node.model.video import Constraint, QueryRequest
 
 CALIBRATION_S: Final = 60.0
 PICTURES: Final = 4
+RUSH_AT: Final = 1 / 3  # of the demo's time: before it one edge suffices, after it the work must spread
 POLL_S: Final = 0.2
 REQUEST: Final = QueryRequest(
     name="headcount",
@@ -57,8 +59,8 @@ def run_demo(system: LocalSystem, settings: Settings, clock: Clock, *, seconds: 
         _wait_calibrated(client, system, settings, clock)
         query = client.submit(REQUEST)
         settings.say(f"query {query.id}: {' → '.join(query.pipeline)} on {query.node}/{query.source}, delay ≤ 0.3 s")
-        photographer = _Photographer(system, settings, query.id, out, seconds / (PICTURES + 1))
-        with photographer:
+        settings.say(f"in {seconds * RUSH_AT:.0f} s a second query loads the same camera: watch where the stages go")
+        with _connect(system, settings) as other, _Behind(other, query.id, out, seconds) as behind:
             watched = watch(client, query.id, clock=clock, out=sys.stdout, seconds=seconds, color=settings.color)
         client.stop(query.id)
         items = _all_results(client, query.id)
@@ -74,7 +76,7 @@ def run_demo(system: LocalSystem, settings: Settings, clock: Clock, *, seconds: 
         counts_right=_counts_right(items, truth),
         watched=watched,
         stages={stage: dict(counts) for stage, counts in where.items()},
-        pictures=photographer.taken,
+        pictures=behind.pictures,
     )
     tally = stopped.tally
     adds_up = tally.captured == tally.processed + tally.skipped + tally.failed
@@ -83,36 +85,45 @@ def run_demo(system: LocalSystem, settings: Settings, clock: Clock, *, seconds: 
     return 0 if found.results and adds_up and found.pictures else 1
 
 
-class _Photographer:
-    """Fetches an annotated picture now and then, beside the table that the user watches."""
+class _Behind:
+    """What happens behind the table that the user watches: pictures now and then, and a rush on the camera."""
 
-    def __init__(self, system: LocalSystem, settings: Settings, query_id: str, out: Path, period: float) -> None:
-        self.taken = 0
-        self._client = _connect(system, settings)
+    def __init__(self, client: Client, query_id: str, out: Path, seconds: float) -> None:
+        self.pictures = 0
+        self._client = client
         self._query_id = query_id
         self._out = out
-        self._period = period
+        self._steps = [(seconds * number / (PICTURES + 1), self._photograph) for number in range(1, PICTURES + 1)]
+        self._steps.append((seconds * RUSH_AT, self._rush))
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="photographer")
+        self._thread = threading.Thread(target=self._run, name="demo")
 
-    def __enter__(self) -> _Photographer:
+    def __enter__(self) -> _Behind:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._client.close()
 
     def _run(self) -> None:
-        while self.taken < PICTURES and not self._over.wait(self._period):
+        now = 0.0
+        for moment, step in sorted(self._steps, key=lambda planned: planned[0]):
+            if self._over.wait(moment - now):
+                return
+            now = moment
             try:
-                picture = self._client.picture(self._query_id)
+                step()
             except EcnodeError as error:
-                print(f"no picture yet: {error.message}", file=sys.stderr)
-                continue
-            self.taken += 1
-            (self._out / f"frame-{self.taken}.jpg").write_bytes(picture)
+                print(f"demo: {error.message}", file=sys.stderr)
+
+    def _photograph(self) -> None:
+        picture = self._client.picture(self._query_id)
+        self.pictures += 1
+        (self._out / f"frame-{self.pictures}.jpg").write_bytes(picture)
+
+    def _rush(self) -> None:
+        self._client.submit(REQUEST.replace(name="rush"))
 
 
 def _connect(system: LocalSystem, settings: Settings) -> Client:

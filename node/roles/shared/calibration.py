@@ -28,26 +28,30 @@ PATIENCE_S: Final = 60.0  # calls of peers that calibrate at the same moment may
 
 
 async def calibrate(compute: ComputeService, folder: Path, clock: Clock) -> None:
-    """Measures every service; where one cannot be run this node is given no stages, and its log says why."""
+    """Measures every service; where one cannot be run this node is given no stages, and its log says why.
+
+    The figures are published together at the end: a planner that knew half of them would think the other half impossible.
+    """
+    seconds: dict[str, dict[Resolution, float]] = {name: {} for name in SERVICES}
+    objects = 0
     try:
         picture = assets.path(folder, PICTURE).read_bytes()
         for resolution in Resolution:
-            await _calibrate_at(compute, resolution, picture, clock)
+            values: dict[str, JsonValue] = {}
+            pictures: dict[str, tuple[bytes, ...]] = {"image": (picture,)}
+            for name in SERVICES:
+                times = []
+                for _ in range(RUNS):
+                    deadline = clock.monotonic() + PATIENCE_S
+                    outcome = await compute.call(name, 0, values, pictures, image_size=resolution.size, deadline=deadline)
+                    times.append(outcome.seconds)
+                seconds[name][resolution] = median(times)
+                values |= outcome.values
+                pictures |= outcome.pictures
+            objects = max((len(given) for source, given in pictures.items() if source != "image"), default=0)
     except (OSError, EcnodeError) as error:
         log.error("calibration failed, this node will be given no stages", extra={"reason": str(error)})
-    else:
-        log.info("calibrated", extra={"services": ", ".join(SERVICES)})
-
-
-async def _calibrate_at(compute: ComputeService, resolution: Resolution, picture: bytes, clock: Clock) -> None:
-    values: dict[str, JsonValue] = {}
-    pictures: dict[str, tuple[bytes, ...]] = {"image": (picture,)}
-    for name in SERVICES:
-        outcomes = [
-            await compute.call(name, 0, values, pictures, image_size=resolution.size, deadline=clock.monotonic() + PATIENCE_S)
-            for _ in range(RUNS)
-        ]
-        values |= outcomes[-1].values
-        pictures |= outcomes[-1].pictures
-        objects = max((len(given) for source, given in pictures.items() if source != "image"), default=0)
-        compute.learn(name, resolution, median(outcome.seconds for outcome in outcomes), objects)
+        return
+    for name, profile in seconds.items():
+        compute.learn(name, profile, objects)
+    log.info("calibrated", extra={"services": ", ".join(SERVICES)})

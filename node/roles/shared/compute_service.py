@@ -97,9 +97,9 @@ class ComputeService:
         """How many calls can run at once."""
         return self._pool.workers
 
-    def learn(self, service: str, resolution: Resolution, seconds: float, objects: int) -> None:
-        """Remembers how long a service takes at a resolution, for so many objects."""
-        self._figures[service].profile[resolution] = seconds
+    def learn(self, service: str, profile: Mapping[Resolution, float], objects: int) -> None:
+        """Remembers how many seconds a service takes at each resolution, for so many objects."""
+        self._figures[service].profile = dict(profile)
         self._figures[service].objects = objects
 
     def reports(self) -> tuple[ServiceReport, ...]:
