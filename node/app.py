@@ -23,7 +23,7 @@ from node.api.server import HttpServer
 from node.clock import Clock
 from node.config import NodeConfig
 from node.errors import Conflict, StorageFailed
-from node.model.cluster import LinkReport, NodeReport, NodeView, Role
+from node.model.cluster import LinkReport, NodeReport, NodeState, NodeView, Role
 from node.pipeline.video.planner.base import load_scheduler
 from node.roles.cloud.query_manager import QueryManager
 from node.roles.cloud.scheduler import QueryScheduler
@@ -168,8 +168,23 @@ class Node:
         self._scheduler: QueryScheduler | None = None
         if Role.CLOUD in self._roles:
             self._make_cloud()
+        self._measure()
         token = _token(config.node.data_dir / TOKEN_FILE)
         self._http = HttpServer(config.http, token, Ports(self._queries, self, self), clock, self._metrics)
+
+    def _measure(self) -> None:
+        """What /metrics tells of the parts, read when it is asked for."""
+        for name, text, read in (
+            ("peers_ready", "Peers whose reports come in time.", self._peers_ready),
+            ("links", "Live links to peers.", lambda: len(self._transport.links())),
+            ("compute_queue", "Calls that wait for a worker.", lambda: self._compute.queued),
+            ("arena_free_slots", "Picture slots that nobody holds.", lambda: self._arena.free),
+            ("jobs", "Jobs that run on this edge.", lambda: len(self._jobs.jobs()) if self._jobs else 0),
+        ):
+            self._metrics.gauge(name, text).set_function(read)
+
+    def _peers_ready(self) -> int:
+        return sum(view.state is NodeState.READY for view in self._registry.views())
 
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock)

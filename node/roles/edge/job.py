@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from node import failpoints
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 WINDOW: Final = 2  # one picture on its way or in a worker, one behind it; more only adds age
 FRAME_LIFE_S: Final = 5.0  # a picture older than this is of no use to anybody
 RESULTS_WAITING: Final = 2000  # more than a minute at 30 fps while the cloud is away
-RESULTS_AT_ONCE: Final = 64
+RESULTS_AT_ONCE: Final = 16  # × 20 kB for 256 faces with their poses: a third of what a message may hold
 RETRY_S: Final = 1.0
 
 
@@ -50,6 +51,15 @@ class _Count:
             in_flight=self.waiting,
             bytes_moved=self.bytes_moved,
         )
+
+
+@dataclass(slots=True)
+class _Work:
+    """A picture that is worked on."""
+
+    capture: Capture
+    run: Run = field(default_factory=Run)
+    processed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,36 +194,36 @@ class Job:
 
     def _work_on(self) -> None:
         if self._mailbox is not None and len(self._working) < WINDOW and not self._stopped:
-            capture, self._mailbox = self._mailbox, None
-            task = begin(self._process(capture), f"frame {capture.number} of {self.query}")
+            work = _Work(self._mailbox)
+            self._mailbox = None
+            task = begin(self._process(work), f"frame {work.capture.number} of {self.query}")
             self._working.add(task)
-            task.add_done_callback(self._worked)
+            task.add_done_callback(partial(self._worked, work))
 
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        self._working.discard(task)
-        self._work_on()
-        self._news.set()
-
-    async def _process(self, capture: Capture) -> None:
+    async def _process(self, work: _Work) -> None:
+        capture = work.capture
         plan = self._plans.get(capture.epoch, self._plan)
         deadline = capture.captured + FRAME_LIFE_S
-        run = Run()
         try:
-            await self._runner.run(self._pipeline, plan, capture.frame, deadline=deadline, run=run)
+            await self._runner.run(self._pipeline, plan, capture.frame, deadline=deadline, run=work.run)
         except EcnodeError as error:
-            self._count.failed += 1
             log.warning("frame failed", extra={"query": self.query, "frame": capture.number, "reason": error.message})
-            capture.frame.lease.release()
-        except BaseException:
-            self._count.failed += 1
-            capture.frame.lease.release()
-            raise
         else:
+            self._keep(capture, self._result(capture, plan, work.run))
+            work.processed = True
+
+    def _worked(self, work: _Work, task: asyncio.Task[None]) -> None:
+        """Settles the fate of a picture however its task ended, even where it was cancelled before its first step."""
+        self._working.discard(task)
+        self._count.waiting -= 1
+        self._count.bytes_moved += work.run.bytes_moved
+        if work.processed:
             self._count.processed += 1
-            self._keep(capture, self._result(capture, plan, run))
-        finally:
-            self._count.waiting -= 1
-            self._count.bytes_moved += run.bytes_moved
+        else:
+            self._count.failed += 1
+            work.capture.frame.lease.release()
+        self._work_on()
+        self._news.set()
 
     def _result(self, capture: Capture, plan: Plan, run: Run) -> Result:
         self._loop_number += 1

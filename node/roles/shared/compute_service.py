@@ -97,6 +97,11 @@ class ComputeService:
         """How many calls can run at once."""
         return self._pool.workers
 
+    @property
+    def queued(self) -> int:
+        """How many calls wait for a worker."""
+        return self._pool.queued
+
     def learn(self, service: str, profile: Mapping[Resolution, float], objects: int) -> None:
         """Remembers how many seconds a service takes at each resolution, for so many objects."""
         self._figures[service].profile = dict(profile)

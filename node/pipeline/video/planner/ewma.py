@@ -7,12 +7,12 @@ rate, resolution and placement is priced, the best wins, and a better one must b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Final
+from typing import Final, TypeAlias
 
-from node.model.video import FPS_CHOICES, Constraint, Placement, Plan, Resolution, Result, Runtime, StageRole, VideoConf
+from node.model.video import FPS_CHOICES, Constraint, Fps, Placement, Plan, Resolution, Result, Runtime, StageRole, VideoConf
 from node.pipeline.stage import SERVICES
 from node.pipeline.video.planner.base import Choice, NodeResource, ResourceInfo
 from node.pipeline.video.profile import accuracy_of, objects_of
@@ -46,13 +46,16 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    conf: VideoConf
-    nodes: tuple[NodeResource, ...]
+class _Offer:
+    """One stage on one node at one resolution, as it is expected now: seconds, bytes sent away, the node's workers."""
 
-    def choice(self, dag: Sequence[str]) -> Choice:
-        places = {stage: Placement(node=node.name, role=node.role) for stage, node in zip(dag, self.nodes, strict=True)}
-        return self.conf, places
+    node: NodeResource
+    seconds: float
+    sent: float
+
+
+_Key: TypeAlias = tuple[Fps, Resolution, tuple[str, ...]]
+"""A choice in short: frame rate, resolution, the node of each stage."""
 
 
 class Ewma:
@@ -61,7 +64,7 @@ class Ewma:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, Resolution], _Known] = {}
         self._residual: dict[tuple[str, str], float] = {}
-        self._chosen: dict[str, Choice] = {}
+        self._chosen: dict[str, _Key] = {}
 
     def plan(
         self,
@@ -73,20 +76,29 @@ class Ewma:
     ) -> Choice | None:
         self._learn_profiles(dag, resource_info)
         self._fade()
-        best: Choice | None = None
+        best: tuple[_Key, tuple[_Offer, ...]] | None = None
         best_utility = kept_utility = float("-inf")
         kept = self._chosen.get(job_uid)
-        for candidate in self._candidates(dag, resource_info, runtime_info):
-            utility = self._utility(candidate, dag, resource_info, runtime_info, user_constraint)
-            if kept is not None and candidate.choice(dag) == kept:
-                kept_utility = utility
-            if utility > best_utility:
-                best, best_utility = candidate.choice(dag), utility
-        if kept is not None and best_utility - kept_utility < SWITCH_GAIN:
-            return kept
-        if best is not None:
-            self._chosen[job_uid] = best
-        return best
+        kept_offers: tuple[_Offer, ...] = ()
+        for resolution in resource_info.resolutions():
+            offers = [self._offers(stage, resource_info, resolution, runtime_info.obj_n) for stage in dag]
+            for fps in FPS_CHOICES:
+                worth = _worth(dag, resolution, fps, resource_info, runtime_info, constraint=user_constraint)
+                for chosen in product(*offers):
+                    key = (fps, resolution, tuple(offer.node.name for offer in chosen))
+                    utility = _utility(worth, chosen, min(fps, resource_info.camera_fps), resource_info, user_constraint)
+                    if key == kept:
+                        kept_utility, kept_offers = utility, chosen
+                    if utility > best_utility:
+                        best, best_utility = (key, chosen), utility
+        if best is None:
+            return None
+        key, chosen = best if kept is None or best_utility - kept_utility >= SWITCH_GAIN else (kept, kept_offers)
+        self._chosen[job_uid] = key
+        places = {
+            stage: Placement(node=offer.node.name, role=offer.node.role) for stage, offer in zip(dag, chosen, strict=True)
+        }
+        return VideoConf(fps=key[0], resolution=key[1]), places
 
     def observe(self, job_uid: str, plan: Plan, result: Result) -> None:
         for stage, place in plan.flow_mapping.items():
@@ -105,7 +117,8 @@ class Ewma:
             for node in resource_info.offering(stage):
                 service = node.services[stage]
                 for resolution, seconds in service.profile.items():
-                    hop = node.rtt_s + _bytes(stage, resolution, service.profile_objects) / LINK_BYTES_S if node.rtt_s else 0.0
+                    sent = _bytes(stage, resolution, service.profile_objects)
+                    hop = node.rtt_s + sent / LINK_BYTES_S if node.rtt_s else 0.0
                     self._known[stage, node.name, resolution] = _Known(
                         seconds, service.profile_objects, hop, SERVICES[stage].fixed_share
                     )
@@ -114,57 +127,56 @@ class Ewma:
         for key, residual in self._residual.items():
             self._residual[key] = residual + FORGET * (1.0 - residual)
 
-    def _candidates(self, dag: Sequence[str], resource_info: ResourceInfo, runtime_info: Runtime) -> Iterator[_Candidate]:
-        quickest = [self._quickest(stage, resource_info, runtime_info.obj_n) for stage in dag]
-        for fps, resolution, nodes in product(FPS_CHOICES, resource_info.resolutions(), product(*quickest)):
-            yield _Candidate(VideoConf(fps=fps, resolution=resolution), nodes)
+    def _offers(self, stage: str, resource_info: ResourceInfo, resolution: Resolution, objects: float) -> list[_Offer]:
+        """The stage on the quickest nodes."""
+        offers = []
+        for node in resource_info.offering(stage):
+            known = self._known.get((stage, node.name, resolution))
+            if known is not None:
+                seconds = known.at(objects) * self._residual.get((stage, node.name), 1.0)
+                sent = 0.0 if node.role is StageRole.HOST else _bytes(stage, resolution, objects)
+                offers.append(_Offer(node, seconds, sent))
+        return sorted(offers, key=lambda offer: offer.seconds)[:NODES_PER_STAGE]
 
-    def _quickest(self, stage: str, resource_info: ResourceInfo, objects: float) -> list[NodeResource]:
-        offering = resource_info.offering(stage)
-        return sorted(offering, key=lambda node: self._seconds(stage, node, Resolution.P480, objects))[:NODES_PER_STAGE]
 
-    def _seconds(self, stage: str, node: NodeResource, resolution: Resolution, objects: float) -> float:
-        known = self._known.get((stage, node.name, resolution))
-        return known.at(objects) * self._residual.get((stage, node.name), 1.0) if known else float("inf")
+def _worth(
+    dag: Sequence[str],
+    resolution: Resolution,
+    fps: Fps,
+    resource_info: ResourceInfo,
+    runtime_info: Runtime,
+    *,
+    constraint: Constraint,
+) -> tuple[float, float]:
+    """How much of the asked accuracy is expected, and the little that accuracy is worth by itself."""
+    services = [SERVICES[stage] for stage in dag]
+    accuracy = accuracy_of(services, resolution, fps, resource_info.camera_fps, runtime_info.obj_size)
+    asked = min(accuracy / constraint.accuracy, 1.0) if constraint.accuracy else accuracy
+    return asked, ACCURACY_WEIGHT * accuracy
 
-    def _utility(
-        self,
-        candidate: _Candidate,
-        dag: Sequence[str],
-        resource_info: ResourceInfo,
-        runtime_info: Runtime,
-        constraint: Constraint,
-    ) -> float:
-        """How well the constraint is held, between 0 and 1, plus a little for accuracy, minus a little for bytes.
 
-        A choice that breaks a limit keeps the part of its worth that it holds of the limit, below every one that does not.
-        """
-        conf, camera = candidate.conf, resource_info.camera_fps
-        seconds = [
-            self._seconds(stage, node, conf.resolution, runtime_info.obj_n)
-            for stage, node in zip(dag, candidate.nodes, strict=True)
-        ]
-        total = sum(seconds)
-        fps = min(conf.fps, camera)
-        load = max(
-            (fps * sum(s for s, at in zip(seconds, candidate.nodes, strict=True) if at is node) / max(node.workers, 1))
-            for node in candidate.nodes
-        )
-        excess = max(
-            load / HEADROOM,
-            total / (camera / fps + 1) / (HEADROOM * constraint.delay) if constraint.delay else 0.0,
-            total / (HEADROOM * constraint.latency) if constraint.latency else 0.0,
-        )
-        services = [SERVICES[stage] for stage in dag]
-        accuracy = accuracy_of(services, conf.resolution, fps, camera, runtime_info.obj_size)
-        worth = min(accuracy / constraint.accuracy, 1.0) if constraint.accuracy else accuracy
-        held = worth if excess <= 1.0 else worth * BROKEN_WORTH / excess
-        sent = sum(
-            _bytes(stage, conf.resolution, runtime_info.obj_n)
-            for stage, node in zip(dag, candidate.nodes, strict=True)
-            if node.role is not StageRole.HOST
-        )
-        return held + ACCURACY_WEIGHT * accuracy - BYTE_PRICE * sent * fps
+def _utility(
+    worth: tuple[float, float],
+    chosen: Sequence[_Offer],
+    fps: float,
+    resource_info: ResourceInfo,
+    constraint: Constraint,
+) -> float:
+    """How well the constraint is held, between 0 and 1, plus a little for accuracy, minus a little for bytes.
+
+    A choice that breaks a limit keeps a part of its worth, the less the further it is beyond, below every one that holds it.
+    """
+    total = sum(offer.seconds for offer in chosen)
+    load: dict[str, float] = {}
+    for offer in chosen:
+        load[offer.node.name] = load.get(offer.node.name, 0.0) + fps * offer.seconds / max(offer.node.workers, 1)
+    excess = max(load.values()) / HEADROOM
+    if constraint.delay:
+        excess = max(excess, total / (resource_info.camera_fps / fps + 1) / (HEADROOM * constraint.delay))
+    if constraint.latency:
+        excess = max(excess, total / (HEADROOM * constraint.latency))
+    held = worth[0] if excess <= 1.0 else worth[0] * BROKEN_WORTH / excess
+    return held + worth[1] - BYTE_PRICE * fps * sum(offer.sent for offer in chosen)
 
 
 def _bounded(ratio: float) -> float:
