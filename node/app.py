@@ -7,22 +7,18 @@ the reverse of it, each within a deadline; a loop that dies stops the node loudl
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
-import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-from node import __version__, assets, failpoints, journal, rundir
+from node import __version__, assets, datadir, failpoints, journal, rundir
 from node.api.ports import Ports
 from node.api.server import HttpServer
 from node.clock import Clock
 from node.config import NodeConfig
-from node.errors import Conflict, StorageFailed
 from node.model.cluster import LinkReport, NodeReport, NodeState, NodeView, Role
 from node.pipeline.video.planner.base import load_scheduler
 from node.roles.cloud.query_manager import QueryManager
@@ -47,9 +43,6 @@ from node.transport.zmq import ZmqTransport
 log = logging.getLogger(__name__)
 
 STOP_S: Final = 2.5  # for one part; together they stay below the five seconds that TERM may take
-LOCK_FILE: Final = "lock"
-TOKEN_FILE: Final = "token"  # noqa: S105 - a file name
-LOG_FOLDER: Final = "log"
 
 
 class OpenTransport(Transport, Protocol):
@@ -143,7 +136,7 @@ class Node:
         config, clock = self.config, self._clock
         if self._dev:
             failpoints.arm(os.environ.get(failpoints.ENVIRONMENT, ""))
-        self._held.callback(_own(config.node.data_dir).close)
+        self._held.callback(datadir.own(config.node.data_dir).close)
         self._identity = load_or_create(config.identity_file)
         self._store = await open_store(config.storage.database, config.node.data_dir, clock)
         self._held.push_async_callback(self._store.close)
@@ -169,7 +162,7 @@ class Node:
         if Role.CLOUD in self._roles:
             self._make_cloud()
         self._measure()
-        token = _token(config.node.data_dir / TOKEN_FILE)
+        token = datadir.token(config.node.data_dir)
         self._http = HttpServer(config.http, token, Ports(self._queries, self, self), clock, self._metrics)
 
     def _measure(self) -> None:
@@ -323,7 +316,7 @@ class Node:
                 name=self.config.node.name,
                 roles=tuple(self._roles),
                 url=self._http.urls[0],
-                token_file=str(data_dir / TOKEN_FILE),
+                token_file=str(data_dir / datadir.TOKEN_FILE),
                 data_dir=str(data_dir),
                 pid=os.getpid(),
                 started=self._clock.wall(),
@@ -357,32 +350,3 @@ def curve_transport(config: NodeConfig, identity: Identity, clock: Clock, boot: 
 
 async def _nothing() -> None:
     """Parts that were opened while building have nothing left to start."""
-
-
-def _own(data_dir: Path) -> IO[str]:
-    """Holds the data directory for this process; the lock goes with the process, however it ends.
-
-    Raises:
-        Conflict: another node has it.
-        StorageFailed: it cannot be written.
-    """
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (data_dir / LOCK_FILE).open("a")
-    except OSError as error:
-        raise StorageFailed(f"node.data_dir: {data_dir} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise Conflict(f"another node runs on {data_dir}", hint="stop it, or give this one its own node.data_dir") from error
-    return lock
-
-
-def _token(path: Path) -> str:
-    """The bearer token of the front door, made on the first start."""
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-    return path.read_text().strip()

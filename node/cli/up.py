@@ -30,7 +30,7 @@ def up(files: tuple[Path, ...], sets: tuple[str, ...], dev: bool, attached: bool
     config = load(config_files(files, os.environ), os.environ, sets, known_here(dev)).config
     refuse_unbuilt_roles(config)
     from node import journal
-    from node.app import LOG_FOLDER
+    from node.datadir import LOG_FOLDER
 
     kept = journal.configure(
         level=config.log.level,
