@@ -76,7 +76,7 @@ def a_result(n_loop: int, attempt: int = 1) -> Result:
         plan_epoch=1,
         width=1280,
         height=720,
-        output={"bbox": [[1, 2, 3, 4]], "prob": [0.5], "count_result": {"up": 1, "total": 2}, "ünïcode": "„“"},
+        output={"bbox": [[1, 2, 3, 4]], "prob": [0.5], "count_result": {"up": 1, "total": 2}, "note": "„ünïcode“"},
     )
 
 
