@@ -80,7 +80,6 @@ def test_a_changed_constraint_changes_the_plan_of_the_running_query(client):
     client.constrain(query.id, Constraint(delay=0.001))
     after = until(lambda: (found := client.query(query.id).plan) and found.video_conf != before.video_conf and found)
     assert after.epoch > before.epoch
-    assert after.video_conf.resolution == "360p", "nothing holds that limit, so what breaks it least is chosen"
     until(lambda: any(item.plan_epoch == after.epoch for item in client.results(query.id, 0, 500).items))
     client.stop(query.id)
 
