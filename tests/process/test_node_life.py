@@ -131,6 +131,19 @@ def test_a_frozen_edge_is_suspected_and_forgiven(system, client):
     answered(client, query.id, cursor)
 
 
+def test_a_capture_process_that_dies_fails_its_query_and_no_other(system, client):
+    query = client.submit(QueryRequest(node="edge-1", source="lobby", pipeline=HEADS))
+    other = client.submit(QueryRequest(node="edge-2", source="lobby", pipeline=HEADS))
+    answered(client, query.id)
+    cursor = answered(client, other.id)
+    capture = next(one for one in family(system.pid("edge-1")) if "node.roles.edge.capture_child" in one.cmdline())
+    capture.kill()
+    ended = until(lambda: (found := client.query(query.id)).ended_at and found)
+    assert (ended.state, ended.reason) == ("failed", "the capture process died")
+    assert ended.tally.captured == ended.tally.processed + ended.tally.skipped + ended.tally.failed
+    answered(client, other.id, cursor)
+
+
 def test_the_main_process_stays_small_and_never_loads_opencv(system, client):
     for name in system.names:
         maps = Path(f"/proc/{system.pid(name)}/maps").read_text()

@@ -1,0 +1,184 @@
+"""A job's bookkeeping: whatever happens to its pictures, the tally adds up and every slot comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.clock import ManualClock
+from node.errors import Invalid, PeerUnreachable, Unavailable
+from node.model.message import JobProgress, JobProgressReply, JobStart
+from node.model.video import Placement, Plan, StageRole, VideoConf
+from node.roles.edge.job import Bench, Job
+from node.roles.edge.source_reader import Capture
+from node.roles.shared.arena import FrameArena
+from node.roles.shared.compute_service import Frame
+from node.transport.base import Answer
+
+PLAN = Plan(
+    epoch=1,
+    video_conf=VideoConf(),
+    flow_mapping={"face_detection": Placement(node="edge-1", role=StageRole.HOST)},
+)
+START = JobStart(query="q-" + "0" * 26, attempt=1, source="lobby", pipeline=("face_detection",), plan=PLAN)
+
+
+@dataclass
+class Reader:
+    """A source whose pictures are the test's."""
+
+    fps: float = 25.0
+    tapped: list[str] = field(default_factory=list)
+
+    def tap(self, job, _taker, _wish) -> None:
+        self.tapped.append(job)
+
+    def untap(self, job) -> None:
+        self.tapped = [one for one in self.tapped if one != job]
+
+
+@dataclass
+class Runner:
+    """Stages that end when and how the test says."""
+
+    waiting: list[asyncio.Future] = field(default_factory=list)
+
+    def frame_leaves(self, _pipeline, _plan) -> bool:
+        return False
+
+    async def run(self, _pipeline, _plan, _frame, *, deadline, run) -> None:
+        outcome = asyncio.get_running_loop().create_future()
+        self.waiting.append(outcome)
+        await outcome
+        run.add({"bbox": []}, {})
+        run.stage_s["face_detection"] = 0.01
+
+
+@dataclass
+class Cloud:
+    """The cloud's end of the results: away until it is told to be there."""
+
+    there: bool = False
+    taken: list[JobProgress] = field(default_factory=list)
+
+    async def call(self, _peer, _method, progress, *, timeout):
+        if not self.there:
+            raise PeerUnreachable("away")
+        self.taken.append(progress)
+        return Answer(JobProgressReply(wanted=True))
+
+
+class Stage:
+    def __init__(self) -> None:
+        self.clock, self.arena = ManualClock(), FrameArena(slots=16, slot_bytes=64)
+        self.reader, self.runner, self.cloud = Reader(), Runner(), Cloud()
+        self.job = Job(START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock))
+        self.number = 0
+
+    def take(self, skipped_before: int = 0) -> None:
+        self.number += 1 + skipped_before
+        frame = Frame(self.arena.take(), 4, 4, "raw", 48)
+        self.job.took(Capture(frame, self.number, 1, self.number, self.clock.monotonic()))
+
+    async def settle(self, error: Exception | None) -> None:
+        await turns()
+        if self.runner.waiting:
+            waiting = self.runner.waiting.pop(0)
+            waiting.set_exception(error) if error else waiting.set_result(None)
+            await turns()
+
+    def check(self) -> None:
+        tally = self.job.tally()
+        assert tally.captured == tally.processed + tally.skipped + tally.failed
+        assert tally.captured + tally.in_flight == self.number
+
+
+async def turns() -> None:
+    for _ in range(6):
+        await ManualClock().advance(0)
+
+
+steps = st.lists(
+    st.sampled_from(["take", "take after a gap", "done", "unavailable", "rejected", "plan", "cloud comes", "cloud goes"]),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps)
+def test_captured_is_processed_plus_skipped_plus_failed_at_every_moment(script):
+    async def live() -> None:
+        stage = Stage()
+        stage.job.start()
+        for step in script:
+            match step:
+                case "take":
+                    stage.take()
+                case "take after a gap":
+                    stage.take(skipped_before=3)
+                case "done":
+                    await stage.settle(None)
+                case "unavailable":
+                    await stage.settle(Unavailable("gone"))
+                case "rejected":
+                    await stage.settle(Invalid("no"))
+                case "plan":
+                    stage.job.use(PLAN.replace(epoch=stage.number + 2))
+                case "cloud comes" | "cloud goes":
+                    stage.cloud.there = step == "cloud comes"
+            stage.check()
+        await stage.job.stop()
+        await turns()
+        tally = stage.job.tally()
+        assert tally.in_flight == 0
+        assert tally.captured == stage.number == tally.processed + tally.skipped + tally.failed
+        assert stage.arena.free == stage.arena.slots
+        assert stage.reader.tapped == []
+        stage.arena.close()
+
+    asyncio.run(live())
+
+
+async def test_a_picture_cancelled_before_its_first_step_is_counted_and_gives_its_slot_back():
+    stage = Stage()
+    stage.job.start()
+    stage.take()
+    await stage.job.stop()
+    await turns()
+    assert stage.job.tally().failed == 1
+    assert stage.arena.free == stage.arena.slots
+    stage.arena.close()
+
+
+async def test_results_wait_for_a_cloud_that_is_away_and_come_once():
+    stage = Stage()
+    stage.job.start()
+    for _ in range(3):
+        stage.take()
+        await stage.settle(None)
+    stage.cloud.there = True
+    await stage.clock.advance(5.0)
+    loops = [result.n_loop for progress in stage.cloud.taken for result in progress.results]
+    assert loops == [1, 2, 3]
+    await stage.job.stop()
+    stage.arena.close()
+
+
+async def test_the_outcome_comes_with_the_last_result_and_ends_the_job():
+    stage = Stage()
+    stage.cloud.there = True
+    stage.job.start()
+    stage.take()
+    await turns()
+    stage.job.source_ended(None)
+    await turns()
+    assert all(progress.outcome is None for progress in stage.cloud.taken)
+    await stage.settle(None)
+    last = stage.cloud.taken[-1]
+    assert (last.outcome.state, last.tally.in_flight) == ("finished", 0)
+    assert stage.job.over
+    await stage.job.stop()
+    stage.arena.close()
