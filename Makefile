@@ -20,6 +20,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(CORE) ## a head count on real video across a cloud and two edges; leaves demo-out/
+	$(BIN)/ecnode assets fetch
 	$(BIN)/ecnode dev --edges 2 --demo video --seconds 30 --out demo-out
 
 test: $(TEST) ## all tests but the drills

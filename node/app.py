@@ -29,13 +29,15 @@ from node.roles.edge.stage_runner import StageRunner
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService
+from node.roles.shared.events import EventBus
+from node.roles.shared.news import NodeNews, QueryNews
 from node.roles.shared.processes import Spawner
 from node.roles.shared.registry import Registry
 from node.roles.shared.reporter import Machine, Reporter
 from node.roles.shared.tasks import begin, end
 from node.storage import open_store
 from node.transport.auth import Directory
-from node.transport.base import Peer, Transport
+from node.transport.base import LinkState, Peer, Transport
 from node.transport.keys import Identity, fingerprint, load_or_create
 from node.transport.options import Dial, LinkOptions
 from node.transport.zmq import ZmqTransport
@@ -54,6 +56,9 @@ class OpenTransport(Transport, Protocol):
 
     def healthy(self) -> str | None:
         """A sentence when the door is not as it should be."""
+
+    def excuse(self, peer: str) -> str:
+        """Why there is no link to a peer, as far as it is known."""
 
 
 TransportFactory: TypeAlias = Callable[[NodeConfig, Identity, Clock, int], OpenTransport]
@@ -127,6 +132,7 @@ class Node:
         parts.append(_Part("calibration", self._start_calibration, self._stop_calibration))
         if self._scheduler is not None:
             parts.append(self._loop("scheduler", self._scheduler.run))
+        parts.append(self._loop("news", self._news.run))
         parts.append(_Part("http", self._http.start, self._http.stop))
         parts.append(_Part("run file", self._announce, self._forget))
         return tuple(parts)
@@ -150,6 +156,9 @@ class Node:
             dead_after=config.transport.dead_after,
         )
         self._registry.register(self._transport)
+        self._bus = EventBus()
+        self._store.queries.watch(QueryNews(self._bus))
+        self._news = NodeNews(self._bus, self._registry, clock)
         self._reporter = Reporter(self._report, self._transport, clock, config.transport.heartbeat)
         self._arena = FrameArena()
         self._held.callback(self._arena.close)
@@ -163,13 +172,25 @@ class Node:
             self._make_cloud()
         self._measure()
         token = datadir.token(config.node.data_dir)
-        self._http = HttpServer(config.http, token, Ports(self._queries, self, self), clock, self._metrics)
+        self._http = HttpServer(config.http, token, self._ports(), clock, self._metrics)
+
+    def _ports(self) -> Ports:
+        return Ports(
+            queries=self._queries,
+            nodes=self,
+            health=self,
+            services=self._compute,
+            aliases=self._store.aliases,
+            tokens=self._store.tokens,
+            answers=self._store.answers,
+            events=self._bus,
+        )
 
     def _measure(self) -> None:
         """What /metrics tells of the parts, read when it is asked for."""
         for name, text, read in (
             ("peers_ready", "Peers whose reports come in time.", self._peers_ready),
-            ("links", "Live links to peers.", lambda: len(self._transport.links())),
+            ("links", "Live links to peers.", lambda: len(self._links())),
             ("compute_queue", "Calls that wait for a worker.", lambda: self._compute.queued),
             ("arena_free_slots", "Picture slots that nobody holds.", lambda: self._arena.free),
             ("jobs", "Jobs that run on this edge.", lambda: len(self._jobs.jobs()) if self._jobs else 0),
@@ -231,7 +252,7 @@ class Node:
         """Every component with what keeps it from being ready, None where nothing does."""
         linked = {link.peer.name for link in self._transport.links()}
         dialled = {peer.name for peer in self.config.transport.allow if peer.address in self.config.transport.join}
-        away = sorted(dialled - linked)
+        away = [f"{name} ({why})" if (why := self._transport.excuse(name)) else name for name in sorted(dialled - linked)]
         missing = assets.missing(self.config.node.assets_dir)
         dead = [name for name, task in self._loops.items() if task.done()]
         return {
@@ -241,6 +262,10 @@ class Node:
             "assets": f"missing: {', '.join(missing)}; run `ecnode assets fetch`" if missing else None,
             "loops": f"ended: {', '.join(dead)}" if dead else None,
         }
+
+    def _links(self) -> list[LinkState]:
+        """The links to other nodes."""
+        return [link for link in self._transport.links() if link.peer.name != self.config.node.name]
 
     def _report(self) -> NodeReport:
         return NodeReport(
@@ -258,7 +283,7 @@ class Node:
             offload=self.config.edge.offload,
             links=tuple(
                 LinkReport(peer=link.peer.name, rtt_ms=link.rtt_s * 1000, bytes_out=link.bytes_out, bytes_in=link.bytes_in)
-                for link in self._transport.links()
+                for link in self._links()
             ),
             **self._machine.figures(),
         )
@@ -343,6 +368,7 @@ def curve_transport(config: NodeConfig, identity: Identity, clock: Clock, boot: 
         max_message=settings.max_message,
         max_in_flight=settings.max_in_flight,
         boot=boot,
+        roles=frozenset(Role(role) for role in config.node.roles),
     )
     dials = [Dial(address, keys[address]) for address in settings.join]
     return ZmqTransport(identity, Directory(allowed), settings.listen, dials, clock, options)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
@@ -25,6 +26,7 @@ from node.errors import (
     TooLarge,
     from_wire,
 )
+from node.model.access import NewToken, Token, TokenRequest
 from node.model.cluster import NodeView
 from node.model.document import (
     Document,
@@ -35,6 +37,7 @@ from node.model.document import (
     from_document,
     to_document,
 )
+from node.model.event import StreamEvent
 from node.model.value import Value
 from node.model.video import Constraint, Event, Plan, Query, QueryRequest, QueryState, Runtime
 
@@ -43,6 +46,9 @@ V = TypeVar("V", bound=Value)
 API: Final = "/api/v1"
 TIMEOUT: Final = 10.0
 MAX_ANSWER: Final = 32 * 2**20  # a page of 500 results with 100 boxes each is 5 MiB
+SILENCE: Final = 40.0  # a stream says something every 15 s
+REDIALS: Final = 20  # in a row, before a node that went away is given up: 20 s, a restart takes five
+REDIAL_AFTER: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +159,67 @@ class Client:
         """Every transition of a query."""
         return _page(Event, self._get(f"/queries/{quote(ref, safe='')}/events")).items
 
+    def follow(self, topics: str = "", query: str | None = None, *, follow: bool = True) -> Iterator[StreamEvent]:
+        """Events as they come; without `follow` those that the node still has at hand.
+
+        A line that breaks is dialled again and goes on behind the last event; ends with the event `end` of the one query.
+
+        Raises:
+            PeerUnreachable: the node stays away.
+        """
+        given: dict[str, str] = {"follow": "true" if follow else "false"}
+        given |= {"topics": topics} if topics else {}
+        given |= {"query": query} if query is not None else {}
+        last, tries = "", 0
+        while True:
+            try:
+                for event in self._stream(f"{API}/events?{urlencode(given)}", last):
+                    last, tries = event.id or last, 0
+                    yield event
+                    if event.event == "end":
+                        return
+            except (OSError, http.client.HTTPException) as error:
+                if tries >= REDIALS:
+                    raise self._unreachable(error) from error
+            if not follow:
+                return
+            tries += 1
+            threading.Event().wait(REDIAL_AFTER)
+
+    def _stream(self, target: str, last: str) -> Iterator[StreamEvent]:
+        line = type(self._connection)(self._connection.host, self._connection.port, timeout=SILENCE)
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            line.request("GET", target, headers=headers)
+            answer = line.getresponse()
+            if answer.status != 200:
+                raise _refusal(answer.status, answer.read(MAX_ANSWER))
+            yield from _events(answer)
+        finally:
+            line.close()
+
+    def make_token(self, request: TokenRequest) -> NewToken:
+        """A new token; it exists twice where the answer to the first try was lost, `tokens` shows it."""
+        found = self._send("POST", "/tokens", to_document(request))
+        return NewToken(token=from_document(Token, found.get("token")), secret=str(found.get("secret", "")))
+
+    def tokens(self) -> tuple[Token, ...]:
+        """The tokens that were made at this door."""
+        return _page(Token, self._get("/tokens")).items
+
+    def revoke_token(self, ref: str) -> Token:
+        """Takes away the token whose id begins so."""
+        return from_document(Token, self._send("DELETE", f"/tokens/{quote(ref, safe='')}", None))
+
+    def ask(self, method: str, target: str, body: Document | None = None) -> bytes:
+        """The content of any answer below 300; `target` is a path with its query string."""
+        status, content = self._exchange(method, target, body, self._timeout)
+        if status >= 300:
+            raise _refusal(status, content)
+        return content
+
     def metrics(self) -> str:
         """The node's figures in the Prometheus text format."""
         status, content = self._exchange("GET", "/metrics", None, self._timeout)
@@ -212,6 +279,20 @@ class Client:
             f"no node answers at {self.url}: {error}",
             hint="start one with `ecnode up -c FILE` or try `ecnode dev`; another address: --url",
         )
+
+
+def _events(lines: Iterable[bytes]) -> Iterator[StreamEvent]:
+    # server-sent events as this node writes them: one line each of id, event and data, then an empty one
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.decode().rstrip("\n").partition(": ")
+        if name:
+            fields[name] = value  # a comment has no name and is passed over with the next empty line
+        elif not value and "data" in fields:
+            yield StreamEvent(
+                id=fields.get("id", ""), event=fields.get("event", "message"), data=_document(fields["data"].encode())
+            )
+            fields = {}
 
 
 def _document(content: bytes) -> Document:

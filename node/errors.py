@@ -85,6 +85,13 @@ class Conflict(Rejected):
     status = 409
 
 
+class Stale(Conflict):
+    """The record is no longer as the caller believes."""
+
+    code = "EC-STALE"
+    status = 412
+
+
 class TooLarge(Rejected):
     """A body, frame, list or picture above its named limit."""
 

@@ -12,7 +12,8 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
@@ -33,6 +34,7 @@ FILE: Final = "node.jsonl"
 MAX_FILE_BYTES: Final = 8 * 2**20  # two files of it: 16 MiB of log is the most that a node leaves on disk
 MAX_FIELD: Final = 2_000  # characters of one field: an error text of a peer may be long
 MAX_FIELDS: Final = 32  # with the cap above a line stays below 64 KiB and its traceback
+READ_CHARACTERS: Final = 2**20
 MAX_TRACEBACK: Final = 16_000
 HIDDEN: Final = frozenset({"token", "secret", "password", "private_key", "authorization"})
 
@@ -186,17 +188,55 @@ def plain(text: str) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
-def newest(folder: Path, count: int) -> tuple[Entry, ...]:
+def newest(folder: Path, count: int, names: Sequence[str] = (f"{FILE}.1", FILE)) -> tuple[Entry, ...]:
     """The last `count` events of a log folder, oldest first; torn or foreign lines are passed over."""
     entries: deque[Entry] = deque(maxlen=count)
-    for path in (folder / f"{FILE}.1", folder / FILE):
+    for path in map(folder.joinpath, names):
         if path.is_file():
             with path.open(encoding="utf-8", errors="replace") as file:
                 entries.extend(_parsed(file))
     return tuple(entries)
 
 
-def _parsed(lines: TextIO) -> Iterator[Entry]:
+def follow(folder: Path, count: int, *, pause: Callable[[], object]) -> Iterator[Entry]:
+    """The last `count` events, then every later one, over changes of the file; calls `pause` when there is nothing new."""
+    with ExitStack() as held:
+        entries: deque[Entry] = deque(maxlen=count)
+        file, rest = _opened(folder, held), ""
+        if file is not None:
+            entries.extend(newest(folder, count, names=(f"{FILE}.1",)))
+            *lines, rest = file.read().split("\n")
+            entries.extend(_parsed(lines))
+        yield from entries
+        while True:
+            piece = file.read(READ_CHARACTERS) if file is not None else ""
+            *lines, rest = (rest + piece).split("\n")
+            yield from _parsed(lines)
+            if not piece and (file is None or _is_replaced(folder / FILE, file)):
+                if file is not None:
+                    yield from _parsed((rest + file.read()).split("\n"))  # what came between the last look and the change
+                held.close()
+                file, rest = _opened(folder, held), ""
+                piece = "new" if file is not None else ""
+            if not piece:
+                pause()
+
+
+def _opened(folder: Path, held: ExitStack) -> TextIO | None:
+    try:
+        return held.enter_context((folder / FILE).open(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return None
+
+
+def _is_replaced(path: Path, file: TextIO) -> bool:
+    try:
+        return path.stat().st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False  # between the two renames of a rotation
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[Entry]:
     for line in lines:
         try:
             entry = json.loads(line)

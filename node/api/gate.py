@@ -6,18 +6,18 @@ problems), `check_host` (against DNS rebinding), `check_origin` (against foreign
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from node.api import problem
+from node.api.callers import CALLER, LOCAL, Caller, Keyring
 from node.api.route import DOOR, Scope
 from node.errors import EcnodeError, Forbidden, Internal, Rejected, Unauthorized
 from node.journal import Metrics
@@ -77,25 +77,33 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unknown"
 
 
-@web.middleware
-async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns whatever is raised behind it into a problem; one of the three places where a blind except is allowed."""
-    request_id = request[REQUEST_ID]
-    try:
-        return await handler(request)
-    except web.HTTPException as raised:
-        return problem.from_framework(request, raised, request_id)
-    except Internal as error:
-        log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
-        return problem.respond(error, request_id)
-    except EcnodeError as error:
-        # a stranger can cause refusals without end: the metrics count them, the log of a normal day does not hold them
-        level = logging.DEBUG if isinstance(error, Rejected) else logging.INFO
-        log.log(level, "request refused", extra={"request": request_id, "route": _route(request), "code": error.code})
-        return problem.respond(error, request_id)
-    except Exception:
-        log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
-        return problem.unknown(request_id)
+def explain(groups: Mapping[object, str]) -> Middleware:
+    """Turns whatever is raised behind it into a problem, or on routes of `groups` into what the originals' clients expect.
+
+    One of the three places where a blind except is allowed.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = request[REQUEST_ID]
+        original = request.match_info.route in groups
+        try:
+            return await handler(request)
+        except web.HTTPException as raised:
+            return problem.from_framework(request, raised, request_id, original=original)
+        except Internal as error:
+            log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
+            return problem.respond(error, request_id, original=original)
+        except EcnodeError as error:
+            # a stranger can cause refusals without end: the metrics count them, the log of a normal day does not hold them
+            level = logging.DEBUG if isinstance(error, Rejected) else logging.INFO
+            log.log(level, "request refused", extra={"request": request_id, "route": _route(request), "code": error.code})
+            return problem.respond(error, request_id, original=original)
+        except Exception:
+            log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
+            return problem.unknown(request_id, original=original)
+
+    return middleware
 
 
 def check_host(hosts: frozenset[str]) -> Middleware:
@@ -133,33 +141,48 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
     return await handler(request)
 
 
-def check_token(mode: str, token: str, scopes: Mapping[object, Scope]) -> Middleware:
-    """Asks for `Authorization: Bearer …` where the route's scope is above open.
+def check_token(
+    mode: str, keyring: Keyring, scopes: Mapping[object, Scope], groups: Mapping[object, str], open_groups: Collection[str]
+) -> Middleware:
+    """Asks for `Authorization: Bearer …` where the route's scope is above open, and for a token that holds the scope.
 
     Args:
         mode: `token`, `loopback` (callers of this machine need none) or `none`.
-        token: the one that holds every scope.
+        keyring: who holds which token.
         scopes: by route object; a path without a route answers 404 or 405 to anybody.
+        groups: by route object, the group of originals' routes that it belongs to; there `?token=…` is taken as well.
+        open_groups: those that callers of this machine may use without a token.
     """
-    expected = token.encode()
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         known = request.match_info.http_exception is None
         scope = scopes.get(request.match_info.route, Scope.ADMIN) if known else Scope.OPEN
-        if scope > Scope.OPEN and mode != "none" and not (mode == "loopback" and _is_local(request)):
-            _check(request, expected)
+        if scope > Scope.OPEN:
+            group = groups.get(request.match_info.route)
+            free = mode == "none" or ((mode == "loopback" or group in open_groups) and _is_local(request))
+            caller = LOCAL if free else await _caller(request, keyring, in_query=group is not None)
+            if caller.scope < scope:
+                raise Forbidden(
+                    f"this needs the scope {scope.name.lower()}, the token has {caller.scope.name.lower()}",
+                    hint=f"ecnode token create --scope {scope.name.lower()}",
+                )
+            request[CALLER] = caller
         return await handler(request)
 
     return middleware
 
 
-def _check(request: web.Request, expected: bytes) -> None:
+async def _caller(request: web.Request, keyring: Keyring, *, in_query: bool) -> Caller:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if in_query and not scheme and "token" in request.query:
+        scheme, given = "bearer", request.query["token"]
     if scheme.lower() != "bearer":
         raise Unauthorized("this needs a token", hint="send Authorization: Bearer …, or --token-file on the command line")
-    if not hmac.compare_digest(given.strip().encode(errors="surrogateescape"), expected):
+    caller = await keyring.find(given.strip())
+    if caller is None:
         raise Unauthorized("this node does not know the token", hint="the node's token is in its data directory")
+    return caller
 
 
 def _is_local(request: web.Request) -> bool:

@@ -32,5 +32,5 @@ async def known(request: web.Request) -> web.Response:
 
 ROUTES: Final = (
     Route("GET", f"{API}/node", Scope.READ, here, "This node.", reply=NodeCard),
-    Route("GET", f"{API}/nodes", Scope.READ, known, "The nodes that report here.", reply=NodeView),
+    Route("GET", f"{API}/nodes", Scope.READ, known, "The nodes that report here.", reply=NodeView, many=True),
 )

@@ -9,8 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from node.model.cluster import NodeReport, NodeView
-from node.model.video import Constraint, Event, Plan, Query, QueryRequest, QueryState, Result, Runtime
+from pydantic import JsonValue
+
+from node.model.access import Claim, KeptAnswer, Token
+from node.model.cluster import NodeReport, NodeView, ServiceReport
+from node.model.video import (
+    Constraint,
+    Event,
+    Placement,
+    Plan,
+    Query,
+    QueryRequest,
+    QueryState,
+    Result,
+    Runtime,
+    VideoConf,
+)
+from node.roles.shared.events import EventBus
 
 
 class HttpSettings(Protocol):
@@ -22,6 +37,10 @@ class HttpSettings(Protocol):
     def auth(self) -> str: ...
     @property
     def hosts(self) -> tuple[str, ...]: ...
+    @property
+    def compat(self) -> tuple[str, ...]: ...
+    @property
+    def compat_open(self) -> tuple[str, ...]: ...
 
 
 class Queries(Protocol):
@@ -46,10 +65,20 @@ class Queries(Protocol):
     async def results(self, ref: str, after: int, limit: int, wait: float) -> tuple[tuple[int, Result], ...]:
         """Results behind the cursor `after`; waits up to `wait` seconds for the first of them."""
 
+    async def newest(self, ref: str, count: int) -> Sequence[tuple[Result, Runtime]]:
+        """The last results, oldest first, each with the figures of the window that it ended."""
+
     async def runtime(self, ref: str) -> Runtime: ...
 
     async def picture(self, ref: str) -> tuple[bytes, Result]:
         """The newest processed frame as JPEG, and the result that belongs to it."""
+
+    async def choose(self, ref: str, video_conf: VideoConf, flow_mapping: Mapping[str, Placement]) -> Query:
+        """The query under a plan that a user chose; it stays until the constraint changes or a node of it is lost.
+
+        Raises:
+            Invalid: a stage without a place, a place without a stage, a node or a model that is not there.
+        """
 
     async def plans(self, ref: str) -> Sequence[tuple[float, Plan]]:
         """Every plan with the wall time of its choice, in order."""
@@ -70,6 +99,46 @@ class Nodes(Protocol):
     def views(self) -> tuple[NodeView, ...]: ...
 
 
+class Served(Protocol):
+    """What one call of a service gave: plain values, and pictures as JPEG."""
+
+    @property
+    def values(self) -> Mapping[str, JsonValue]: ...
+    @property
+    def pictures(self) -> Mapping[str, Sequence[bytes]]: ...
+
+
+class Services(Protocol):
+    """The compute services of this node."""
+
+    def reports(self) -> tuple[ServiceReport, ...]: ...
+
+    async def call(
+        self,
+        service: str,
+        model_id: int,
+        values: Mapping[str, JsonValue],
+        pictures: Mapping[str, Sequence[bytes | bytearray | memoryview]],
+        *,
+        deadline: float,
+    ) -> Served:
+        """Runs one call on encoded pictures; `deadline` is a time of the clock.
+
+        Raises:
+            Rejected: the service refused its inputs.
+            Unavailable: no worker in time.
+        """
+
+
+class Aliases(Protocol):
+    """Ids in the originals' shapes, each for one of our records; `node.storage` has it."""
+
+    async def give(self, native: str, shape: str) -> str:
+        """The record's alias: the one that it has, else `shape` and the next number."""
+
+    async def native(self, alias: str) -> str | None: ...
+
+
 class Health(Protocol):
     """Whether the node can work."""
 
@@ -77,10 +146,41 @@ class Health(Protocol):
         """Every component by name, with the reason why it is not ready, or None."""
 
 
+class Tokens(Protocol):
+    """What is remembered of tokens; `node.storage` has it."""
+
+    async def load(self) -> Mapping[str, Token]: ...
+
+    async def add(self, token: Token, digest: str) -> None: ...
+
+    async def revoke(self, id: str) -> None: ...
+
+    async def note_use(self, id: str, at: float) -> None: ...
+
+
+class Answers(Protocol):
+    """What is remembered of calls with an idempotency key; `node.storage` has it."""
+
+    async def claim(self, owner: str, key: str, digest: str, now: float) -> Claim: ...
+
+    async def keep(self, owner: str, key: str, answer: KeptAnswer) -> None: ...
+
+    async def free(self, owner: str, key: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything behind the door; `queries` is None on a node without the role cloud."""
+    """Everything behind the door; `queries` is None on a node without the role cloud.
+
+    Without `tokens` only the node's own token opens it, without `answers` idempotency keys mean nothing,
+    without `events` nobody can listen.
+    """
 
     queries: Queries | None
     nodes: Nodes
     health: Health
+    services: Services
+    aliases: Aliases
+    tokens: Tokens | None = None
+    answers: Answers | None = None
+    events: EventBus | None = None

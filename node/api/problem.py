@@ -10,34 +10,77 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Literal
 
 from aiohttp import web
 from pydantic_core import to_json
 
 from node.errors import EcnodeError, Internal, NotFound, Rejected, TooLarge, Unavailable
+from node.model.value import Value
 
 MAX_PROBLEMS: Final = 50  # a body of 1 MiB can hold 200,000 faults; the first ones are what a reader mends
 RETRY_AFTER_S: Final = "1"
 
 
-def respond(error: EcnodeError, request_id: str, status: int = 0, headers: Mapping[str, str] | None = None) -> web.Response:
-    """The answer that stands for an error; `status` overrides the one of its kind."""
+class Fault(Value):
+    """One wrong field of what the caller sent, by its dotted path."""
+
+    path: str
+    message: str
+
+
+class ProblemDetails(Value):
+    """What went wrong. `code` is stable, `hint` names the next step, `request_id` is in this node's log."""
+
+    type: Literal["about:blank"] = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    hint: str
+    errors: tuple[Fault, ...]
+    request_id: str
+
+
+class OriginalFailure(Value):
+    """How the originals' routes tell a failure: `status` is 1, whatever HTTP says; the rest of it is ours."""
+
+    status: Literal[1] = 1
+    error: str
+    code: str
+    hint: str
+    errors: tuple[Fault, ...]
+    request_id: str
+
+
+def respond(
+    error: EcnodeError,
+    request_id: str,
+    status: int = 0,
+    headers: Mapping[str, str] | None = None,
+    *,
+    original: bool = False,
+) -> web.Response:
+    """The answer that stands for an error; `status` overrides the one of its kind, `original` asks for the originals' shape."""
     status = status or error.status
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": error.code,
-        "detail": error.message,
-        "hint": error.hint,
-        "errors": [{"path": fault.path, "message": fault.message} for fault in error.problems[:MAX_PROBLEMS]],
-        "request_id": request_id,
-    }
+    faults = tuple(Fault(path=fault.path, message=fault.message) for fault in error.problems[:MAX_PROBLEMS])
+    body: Value
+    if original:
+        body = OriginalFailure(error=error.message, code=error.code, hint=error.hint, errors=faults, request_id=request_id)
+    else:
+        body = ProblemDetails(
+            title=HTTPStatus(status).phrase,
+            status=status,
+            code=error.code,
+            detail=error.message,
+            hint=error.hint,
+            errors=faults,
+            request_id=request_id,
+        )
     return web.Response(
         status=status,
         body=to_json(body),
-        content_type="application/problem+json",
+        content_type="application/json" if original else "application/problem+json",
         headers={**_headers(error, status), **(headers or {})},
     )
 
@@ -50,7 +93,7 @@ def _headers(error: EcnodeError, status: int) -> Mapping[str, str]:
     return {}
 
 
-def from_framework(request: web.Request, raised: web.HTTPException, request_id: str) -> web.Response:
+def from_framework(request: web.Request, raised: web.HTTPException, request_id: str, *, original: bool = False) -> web.Response:
     """The same shape for what the web framework refuses by itself."""
     headers: dict[str, str] = {}
     error: EcnodeError
@@ -64,9 +107,10 @@ def from_framework(request: web.Request, raised: web.HTTPException, request_id: 
         error = TooLarge("the body is larger than this door takes")
     else:
         error = Rejected(raised.reason) if raised.status < HTTPStatus.INTERNAL_SERVER_ERROR else Internal(raised.reason)
-    return respond(error, request_id, raised.status, headers)
+    return respond(error, request_id, raised.status, headers, original=original)
 
 
-def unknown(request_id: str) -> web.Response:
+def unknown(request_id: str, *, original: bool = False) -> web.Response:
     """The answer for a fault of this program, whose traceback the log holds."""
-    return respond(Internal("this node made a mistake", hint=f"its log has the details: request={request_id}"), request_id)
+    error = Internal("this node made a mistake", hint=f"its log has the details: request={request_id}")
+    return respond(error, request_id, original=original)

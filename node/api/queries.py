@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 from aiohttp import web
 from pydantic import JsonValue
 
+from node.api import repeats
 from node.api.answer import document, encode, page
 from node.api.ports import Queries
 from node.api.reading import read_body, read_params
 from node.api.route import API, DOOR, Route, Scope
 from node.clock import rfc3339
-from node.errors import NotFound
-from node.model.document import ListQuery, PlanItem, ResultItem, ResultsQuery, to_document
+from node.errors import Busy, Conflict, DeadlineExceeded, NotFound, Stale, StorageFailed
+from node.model.document import ListQuery, PlanHistory, PlanItem, ResultItem, ResultsQuery, to_document
 from node.model.video import Constraint, Event, Query, QueryRequest, Result, Runtime
 
 MAX_REF: Final = 200
 
 
-def _queries(request: web.Request) -> Queries:
+def queries_of(request: web.Request) -> Queries:
+    """The queries that this node keeps; NotFound where it keeps none."""
     queries = request.app[DOOR].ports.queries
     if queries is None:
         raise NotFound(
@@ -38,41 +41,63 @@ def _ref(request: web.Request) -> str:
 
 async def submit(request: web.Request) -> web.Response:
     """201 for a new query, 200 for the same one again."""
-    queries = _queries(request)
-    query, new = await queries.submit(await read_body(request, QueryRequest))
-    return document(query, status=201 if new else 200, headers={"Location": f"{API}/queries/{query.id}"})
+    queries = queries_of(request)
+    wanted = await read_body(request, QueryRequest)
+    if wanted.id is None:
+        wanted = wanted.replace(id=repeats.identity(request, "q"))
+    query, new = await queries.submit(wanted)
+    headers = {"Location": f"{API}/queries/{query.id}", "ETag": _tag(query)}
+    return document(query, status=201 if new else 200, headers=headers)
 
 
 async def listing(request: web.Request) -> web.Response:
     """Newest first; `next` is null on the last page."""
-    queries = _queries(request)
+    queries = queries_of(request)
     params = read_params(request, ListQuery)
     found = await queries.list(params.state, params.limit, params.after)
     return page(found, found[-1].id if len(found) == params.limit else None)
 
 
 async def show(request: web.Request) -> web.Response:
-    """One query."""
-    return document(await _queries(request).get(_ref(request)))
+    """One query. Its ETag stands for what a caller may change in it, not for its figures."""
+    query = await queries_of(request).get(_ref(request))
+    return document(query, headers={"ETag": _tag(query)})
 
 
 async def constrain(request: web.Request) -> web.Response:
-    """A merge patch: a field left out stays, null takes it away (RFC 7396)."""
-    queries = _queries(request)
+    """A merge patch: a field left out stays, null takes it away (RFC 7396). With If-Match only where nobody else was first."""
+    queries = queries_of(request)
     change = await read_body(request, Constraint)
-    query = await queries.get(_ref(request))
-    wanted = query.constraint.replace(**{field: getattr(change, field) for field in change.model_fields_set})
-    return document(await queries.constrain(query.id, wanted))
+    async with request.app[DOOR].patching:
+        query = await queries.get(_ref(request))
+        _check_match(request, query)
+        wanted = query.constraint.replace(**{field: getattr(change, field) for field in change.model_fields_set})
+        query = await queries.constrain(query.id, wanted)
+    return document(query, headers={"ETag": _tag(query)})
+
+
+def _tag(query: Query) -> str:
+    return f'"{hashlib.sha256(query.constraint.model_dump_json().encode()).hexdigest()[:16]}"'
+
+
+def _check_match(request: web.Request, query: Query) -> None:
+    given = request.headers.getall("If-Match", [])
+    wanted = {word.strip() for line in given for word in line.split(",")}
+    if given and not wanted & {"*", _tag(query)}:
+        raise Stale(
+            f"the constraint of query {query.id} was changed since it was read",
+            hint=f"read it again: its ETag is {_tag(query)}",
+        )
 
 
 async def stop(request: web.Request) -> web.Response:
     """Ends a query; one that has ended stays as it is."""
-    return document(await _queries(request).stop(_ref(request)))
+    return document(await queries_of(request).stop(_ref(request)))
 
 
 async def results(request: web.Request) -> web.Response:
     """Results behind a cursor; `next` goes on from there, also when there was nothing new."""
-    queries, ref = _queries(request), _ref(request)
+    queries, ref = queries_of(request), _ref(request)
     params = read_params(request, ResultsQuery)
     if params.wait > 0:
         polls = request.app[DOOR].polls
@@ -86,12 +111,12 @@ async def results(request: web.Request) -> web.Response:
 
 async def runtime(request: web.Request) -> web.Response:
     """What the newest results say."""
-    return document(await _queries(request).runtime(_ref(request)))
+    return document(await queries_of(request).runtime(_ref(request)))
 
 
 async def plan(request: web.Request) -> web.Response:
     """The plan of now and the ones before it."""
-    queries = _queries(request)
+    queries = queries_of(request)
     query = await queries.get(_ref(request))
     history: list[JsonValue] = [
         to_document(PlanItem(since_at=since, plan=chosen)) for since, chosen in await queries.plans(query.id)
@@ -101,28 +126,78 @@ async def plan(request: web.Request) -> web.Response:
 
 async def picture(request: web.Request) -> web.Response:
     """The newest processed frame with what was found drawn into it."""
-    content, result = await _queries(request).picture(_ref(request))
+    content, result = await queries_of(request).picture(_ref(request))
     headers = {"X-Frame-Id": str(result.cam_frame_id), "X-Captured-At": rfc3339(result.captured_at)}
     return web.Response(body=content, content_type="image/jpeg", headers=headers)
 
 
 async def events(request: web.Request) -> web.Response:
     """Every transition with its time and reason."""
-    return page(await _queries(request).events(_ref(request)), None)
+    return page(await queries_of(request).events(_ref(request)), None)
 
 
 _ONE: Final = f"{API}/queries/{{ref}}"
 
+_KEPT: Final = (Busy, StorageFailed, NotFound)  # what every route of a store may meet; NotFound also where no cloud is
+_NAMED: Final = (*_KEPT, Conflict)  # a ref may stand for several
+
 ROUTES: Final = (
-    Route("POST", f"{API}/queries", Scope.SUBMIT, submit, "Submit a query.", body=QueryRequest, reply=Query),
-    Route("GET", f"{API}/queries", Scope.READ, listing, "Queries, newest first.", params=ListQuery, reply=Query),
-    Route("GET", _ONE, Scope.READ, show, "One query.", reply=Query),
-    Route("DELETE", _ONE, Scope.SUBMIT, stop, "Stop a query.", reply=Query),
-    Route("POST", f"{_ONE}/stop", Scope.SUBMIT, stop, "Stop a query.", reply=Query),
-    Route("PATCH", f"{_ONE}/constraint", Scope.SUBMIT, constrain, "Change what must hold.", body=Constraint, reply=Query),
-    Route("GET", f"{_ONE}/results", Scope.READ, results, "Results in order.", params=ResultsQuery, reply=ResultItem),
-    Route("GET", f"{_ONE}/runtime", Scope.READ, runtime, "Figures of the newest results.", reply=Runtime),
-    Route("GET", f"{_ONE}/plan", Scope.READ, plan, "The plan and its history.", reply=PlanItem),
-    Route("GET", f"{_ONE}/picture.jpg", Scope.READ, picture, "The newest annotated frame."),
-    Route("GET", f"{_ONE}/events", Scope.READ, events, "Transitions of the query.", reply=Event),
+    Route(
+        "POST",
+        f"{API}/queries",
+        Scope.SUBMIT,
+        submit,
+        "Submit a query.",
+        body=QueryRequest,
+        reply=Query,
+        answers=(201, 200),
+        raises=_NAMED,
+    ),
+    Route(
+        "GET",
+        f"{API}/queries",
+        Scope.READ,
+        listing,
+        "Queries, newest first.",
+        params=ListQuery,
+        reply=Query,
+        many=True,
+        raises=_KEPT,
+    ),
+    Route("GET", _ONE, Scope.READ, show, "One query.", reply=Query, raises=_NAMED),
+    Route("DELETE", _ONE, Scope.SUBMIT, stop, "Stop a query.", reply=Query, raises=_NAMED),
+    Route("POST", f"{_ONE}/stop", Scope.SUBMIT, stop, "Stop a query.", reply=Query, raises=_NAMED),
+    Route(
+        "PATCH",
+        f"{_ONE}/constraint",
+        Scope.SUBMIT,
+        constrain,
+        "Change what must hold.",
+        body=Constraint,
+        reply=Query,
+        raises=(*_NAMED, Stale),
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/results",
+        Scope.READ,
+        results,
+        "Results in order.",
+        params=ResultsQuery,
+        reply=ResultItem,
+        many=True,
+        raises=_NAMED,
+    ),
+    Route("GET", f"{_ONE}/runtime", Scope.READ, runtime, "Figures of the newest results.", reply=Runtime, raises=_NAMED),
+    Route("GET", f"{_ONE}/plan", Scope.READ, plan, "The plan and its history.", reply=PlanHistory, raises=_NAMED),
+    Route(
+        "GET",
+        f"{_ONE}/picture.jpg",
+        Scope.READ,
+        picture,
+        "The newest annotated frame.",
+        media="image/jpeg",
+        raises=(*_NAMED, DeadlineExceeded),
+    ),
+    Route("GET", f"{_ONE}/events", Scope.READ, events, "Transitions of the query.", reply=Event, many=True, raises=_NAMED),
 )

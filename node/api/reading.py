@@ -6,9 +6,10 @@ path of the field.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -16,12 +17,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from node.api.route import DOOR
-from node.errors import Invalid, Malformed, Problem
+from node.errors import Busy, Invalid, Malformed, Problem
 from node.model.value import Value
 
 V = TypeVar("V", bound=Value)
 
+T = TypeVar("T")
+
 MAX_BODY: Final = 2**20
+MAX_LARGE_BODY: Final = 8 * 2**20  # a picture of 640 × 480 as the text of its pixels is 4.4 MB
+LARGE_BODIES: Final = 4  # at once: each may cost 150 MB for a moment
 BODY_TIMEOUT: Final = 10.0  # a caller that drips its body holds a connection, no longer than this
 JSON_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
 
@@ -33,16 +38,45 @@ async def read_body(request: web.Request, kind: type[V]) -> V:
         Malformed: not one JSON document.
         Invalid: one with wrong fields.
     """
+    check_type(request)
+    return parse(await read_content(request), kind)
+
+
+async def read_large_body(request: web.Request, read: Callable[[bytes], T]) -> T:
+    """What `read` makes of a body of up to `MAX_LARGE_BODY`, in a thread: a picture as text takes it a second.
+
+    Raises:
+        Busy: as many as may be at once are being read.
+        Malformed, Rejected: as `read_content` and `read` do.
+    """
+    check_type(request)
+    reading = request.app[DOOR].large_bodies
+    if reading.locked():
+        raise Busy(f"{LARGE_BODIES} large bodies are being read already")
+    async with reading:
+        content = await read_content(request, MAX_LARGE_BODY)
+        return await asyncio.to_thread(read, content)
+
+
+def check_type(request: web.Request) -> None:
+    """Refuses a body that does not say that it is plain JSON."""
     if request.content_type not in JSON_TYPES or request.headers.get("Content-Encoding", "identity") != "identity":
         raise web.HTTPUnsupportedMediaType(reason="send plain application/json")
+
+
+async def read_content(request: web.Request, most: int = MAX_BODY) -> bytes:
+    """The body as it came, at most `most` bytes; asking again gives it again.
+
+    Raises:
+        Malformed: it ended early.
+    """
     try:
         async with request.app[DOOR].clock.timeout(BODY_TIMEOUT):
-            content = await request.read()
+            return await (request if most == MAX_BODY else request.clone(client_max_size=most)).read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(reason=f"the body did not arrive within {BODY_TIMEOUT:g} s") from None
     except (ConnectionError, web.RequestPayloadError) as error:
         raise Malformed("the connection ended before the body did") from error
-    return parse(content, kind)
 
 
 def parse(content: bytes, kind: type[V]) -> V:

@@ -6,38 +6,38 @@ written from them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final, Literal, TypeAlias
 
 from aiohttp import web
 
+from node.api.callers import Keyring
 from node.api.connections import Connections
 from node.api.polls import Polls
 from node.api.ports import Ports
+from node.api.scope import Scope
 from node.clock import Clock
+from node.errors import EcnodeError
 from node.journal import Metrics
 from node.model.value import Value
 
 API: Final = "/api/v1"
 
+__all__ = ["API", "DOOR", "Door", "Route", "RouteHandler", "Scope"]
+
 RouteHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Scope(IntEnum):
-    """What a caller must be allowed to do; each includes the ones before it."""
-
-    OPEN = 0
-    READ = 1
-    SUBMIT = 2
-    OPERATE = 3
-    ADMIN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method on one path. `body` and `params` are the models that its body and its query string must fit."""
+    """One method on one path. `body` and `params` are the models that its body and its query string must fit.
+
+    `answers` are the statuses that carry `reply`: one, or with `many` a page of them; without a `reply` the content is of the
+    type `media`. `raises` are the refusals beyond those that follow from the rest.
+    A POST that is not `keyed` takes no idempotency key.
+    """
 
     method: Literal["GET", "POST", "PATCH", "DELETE"]
     path: str
@@ -47,11 +47,20 @@ class Route:
     body: type[Value] | None = None
     params: type[Value] | None = None
     reply: type[Value] | None = None
+    many: bool = False
+    media: str = "text/plain"
+    answers: tuple[int, ...] = (200,)
+    raises: tuple[type[EcnodeError], ...] = ()
+    keyed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What every handler may use; `opened` is the clock's time when the door opened."""
+    """What every handler may use; `opened` is the clock's time when the door opened.
+
+    `patching` is held from the reading of a record to its change, `listening` by every event stream, `large_bodies` while
+    one above the usual size is read.
+    """
 
     ports: Ports
     clock: Clock
@@ -59,6 +68,11 @@ class Door:
     opened: float
     polls: Polls
     connections: Connections
+    keyring: Keyring
+    patching: asyncio.Lock
+    listening: asyncio.Semaphore
+    routes: tuple[Route, ...]
+    large_bodies: asyncio.Semaphore
 
 
 DOOR: Final = web.AppKey("door", Door)

@@ -6,6 +6,7 @@ repeated.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 from typing import Final
@@ -14,11 +15,13 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from node.api import gate, nodes, queries, service
+from node.api import description, events, gate, nodes, queries, repeats, service, tokens
+from node.api.callers import Keyring
+from node.api.compat import GROUP, PREFIXES, video
 from node.api.connections import Connections
 from node.api.polls import Polls
 from node.api.ports import HttpSettings, Ports
-from node.api.reading import MAX_BODY
+from node.api.reading import LARGE_BODIES, MAX_BODY
 from node.api.route import DOOR, Door, Route, Scope
 from node.clock import Clock
 from node.errors import ConfigInvalid, Problem, Unavailable
@@ -26,7 +29,14 @@ from node.journal import Metrics
 
 log = logging.getLogger(__name__)
 
-ROUTES: Final[tuple[Route, ...]] = (*service.ROUTES, *nodes.ROUTES, *queries.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (
+    *service.ROUTES,
+    *description.ROUTES,
+    *nodes.ROUTES,
+    *queries.ROUTES,
+    *tokens.ROUTES,
+    *events.ROUTES,
+)
 STOP_TIMEOUT: Final = 0.8  # for requests under way; the framework waits it twice at the most, the promise is 2 s
 KEEPALIVE: Final = 30.0
 MIN_TOKEN: Final = 16
@@ -42,9 +52,21 @@ class HttpServer:
     def __init__(self, config: HttpSettings, token: str, ports: Ports, clock: Clock, metrics: Metrics) -> None:
         _check(config, token)
         self._config = config
-        self._door = Door(ports, clock, metrics, clock.monotonic(), Polls(), Connections(clock))
+        self._door = Door(
+            ports=ports,
+            clock=clock,
+            metrics=metrics,
+            opened=clock.monotonic(),
+            polls=Polls(),
+            connections=Connections(clock),
+            keyring=Keyring(token, ports.tokens, clock),
+            patching=asyncio.Lock(),
+            listening=asyncio.Semaphore(events.MAX_LISTENERS),
+            routes=ROUTES,
+            large_bodies=asyncio.Semaphore(LARGE_BODIES),
+        )
         self._runner = web.AppRunner(
-            self._application(token),
+            self._application(),
             access_log=None,
             logger=_protocol_log(),
             handle_signals=False,
@@ -66,6 +88,7 @@ class HttpServer:
         Raises:
             Unavailable: one of them is taken or not this machine's; then none is open.
         """
+        await self._door.keyring.load()
         await self._runner.setup()
         try:
             for address in self._config.listen:
@@ -81,25 +104,39 @@ class HttpServer:
     async def stop(self) -> None:
         """Closes the door within two seconds."""
         self._door.polls.close()
+        if self._door.ports.events is not None:
+            self._door.ports.events.close()
         await self._door.connections.stop()
         await self._runner.cleanup()
 
-    def _application(self, token: str) -> web.Application:
+    def _application(self) -> web.Application:
         scopes: dict[object, Scope] = {}
+        groups: dict[object, str] = {}
+        keyed: dict[object, Route] = {}
         application = web.Application(
             client_max_size=MAX_BODY,
             middlewares=[
                 gate.identify(self._door.metrics),
-                gate.explain,
+                gate.explain(groups),
                 gate.check_host(frozenset(name.lower() for name in self._config.hosts)),
                 gate.check_origin,
-                gate.check_token(self._config.auth, token, scopes),
+                gate.check_token(self._config.auth, self._door.keyring, scopes, groups, self._config.compat_open),
+                repeats.replay(self._door.ports.answers, keyed),
             ],
         )
         application[DOOR] = self._door
         for route in ROUTES:
-            for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
-                scopes[application.router.add_route(method, route.path, route.handler)] = route.scope
+            mounted = _mount(application, route, route.path)
+            scopes.update(dict.fromkeys(mounted, route.scope))
+            if route.method == "POST":
+                keyed.update(dict.fromkeys(mounted, route))
+        for prefix in (f"/compat/{GROUP}", *(PREFIXES if GROUP in self._config.compat else ())):
+            for route in video.ROUTES:
+                mounted = _mount(application, route, prefix + route.path)
+                scopes.update(dict.fromkeys(mounted, route.scope))
+                groups.update(dict.fromkeys(mounted, GROUP))
+                if route.method == "POST":
+                    keyed.update(dict.fromkeys(mounted, route))
         return application
 
     async def _bind(self, address: str) -> None:
@@ -111,6 +148,12 @@ class HttpServer:
                 f"http.listen: {address} cannot be bound: {error.strerror or error}",
                 hint="`ecnode check` says who holds the port; --set http.listen=127.0.0.1:0 takes a free one",
             ) from error
+
+
+def _mount(application: web.Application, route: Route, path: str) -> tuple[object, ...]:
+    """The route's objects in the framework: where something can be read, its head can be asked for too."""
+    methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
+    return tuple(application.router.add_route(method, path, route.handler) for method in methods)
 
 
 def split(address: str) -> tuple[str, int]:

@@ -31,6 +31,6 @@ async def metrics(request: web.Request) -> web.Response:
 
 ROUTES: Final = (
     Route("GET", "/healthz", Scope.OPEN, healthz, "The process lives."),
-    Route("GET", "/readyz", Scope.OPEN, readyz, "The node can work, or why not.", reply=Readiness),
+    Route("GET", "/readyz", Scope.OPEN, readyz, "The node can work, or why not.", reply=Readiness, answers=(200, 503)),
     Route("GET", "/metrics", Scope.READ, metrics, "Figures for Prometheus."),
 )

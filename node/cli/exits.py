@@ -43,7 +43,7 @@ def explain(error: errors.EcnodeError, *, verbose: bool) -> None:
     code = f" [{error.code}]" if verbose else ""
     click.echo(f"ecnode: {plain(error.message)}{code}", err=True)
     for fault in error.problems:
-        if str(fault) != error.message:
+        if error.message not in {str(fault), fault.message}:
             click.echo(f"  {plain(str(fault))}", err=True)
     if error.hint:
         click.echo(f"  → {plain(error.hint)}", err=True)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from node import __version__
+from node import __version__, rundir
 from node.cli.context import Settings, output_option, pass_settings
 from node.cli.output import seconds_text, share_text, show_json, show_table
 from node.errors import NotFound
-from node.journal import newest, plain, readable
+from node.journal import follow, newest, plain, readable
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from node.model.video import Query
 
 WATCH_EVERY: Final = 1.0
+FOLLOW_EVERY: Final = 0.2
 MAX_DOING: Final = 8  # running queries that are described by source and rate; each costs the node one request
 TITLES: Final = ("PEER", "ROLE", "STATE", "RTT", "CPU", "LAST SEEN", "DOING")
 
@@ -84,7 +85,9 @@ def _draw(settings: Settings, readiness: Readiness, card: NodeCard, peers: list[
     if peers:
         show_table(settings, TITLES, [_row(view, doing) for view in peers])
     else:
-        settings.say("no peers yet: another node joins with transport.join in its config")
+        settings.say(
+            "no peers yet: each needs the other's key in transport.allow, one of them dials; refusals are in `ecnode logs`"
+        )
 
 
 def _row(view: NodeView, doing: Mapping[str, str]) -> list[str]:
@@ -122,32 +125,41 @@ def _work(client: Client, query: Query) -> str:
 @click.option("-c", "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The node's config.")
 @click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="The node's data directory.")
 @click.option("-n", "--lines", type=click.IntRange(1, 100_000), default=50, help="How many.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what is logged from now on, until Ctrl-C.")
 @click.option("--node", "name", metavar="NAME", help="A node that runs on this machine.")
 @output_option
 @pass_settings
-def logs(settings: Settings, config: Path | None, data_dir: Path | None, lines: int, name: str | None) -> None:
-    """The newest log lines of a node of this machine, running or not."""
+def logs(
+    settings: Settings, *, config: Path | None, data_dir: Path | None, lines: int, following: bool, name: str | None
+) -> None:
+    """The newest log lines of a node of this machine, running or not.
+
+    Without an option: of the node that runs here, otherwise of the one whose config `ecnode up` would read.
+    """
     from dataclasses import replace
 
-    place = data_dir or _data_dir(replace(settings, node=name or settings.node), config)
-    folder = place / "log"
+    if data_dir is None and config is None and (found := rundir.find(name or settings.node)) is not None:
+        data_dir = Path(found.data_dir)
+    folder = (data_dir or _data_dir(replace(settings, node=name or settings.node), config)) / "log"
     if not folder.is_dir():
         raise NotFound(f"there is no log in {folder}", hint="the node writes one once it has been started")
-    entries = newest(folder, lines)
-    if settings.output == "json":
+    entries = follow(folder, lines, pause=lambda: threading.Event().wait(FOLLOW_EVERY)) if following else newest(folder, lines)
+    if settings.output == "json" and not following:
         show_json(list(entries))
         return
     colour = settings.color and os.isatty(1)
     for entry in entries:
-        click.echo(_line(entry) if settings.output == "jsonl" else readable(entry, colour=colour))
+        click.echo(_line(entry) if settings.output in {"json", "jsonl"} else readable(entry, colour=colour))
 
 
 def _data_dir(settings: Settings, config: Path | None) -> Path:
-    if config is None:
-        return Path(settings.local().data_dir)
-    from node.config import load
+    """Of the node that a config or a name means: the config that `ecnode up` would read here, else the node that runs."""
+    from node.config import config_files, load
 
-    return load([config], os.environ, ()).config.node.data_dir
+    files = config_files([config] if config else (), os.environ)
+    if not files or (settings.node is not None and config is None):
+        return Path(settings.local().data_dir)
+    return load(files, os.environ, ()).config.node.data_dir
 
 
 @click.command("id")
@@ -156,7 +168,10 @@ def _data_dir(settings: Settings, config: Path | None) -> Path:
 @output_option
 @pass_settings
 def identity(settings: Settings, config: Path | None, data_dir: Path | None) -> None:
-    """A node's public key and fingerprint, from its data directory; the node need not run."""
+    """A node's fingerprint and public key, from its data directory; the node need not run.
+
+    Without an option: of the node whose config `ecnode up` would read here, otherwise of the one that runs.
+    """
     from node.transport.keys import load_or_create
 
     path = (data_dir or _data_dir(settings, config)) / IDENTITY

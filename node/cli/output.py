@@ -89,7 +89,9 @@ def _draw(settings: Settings, titles: Sequence[str], rows: Sequence[Sequence[str
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*titles, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, cells in zip(titles, zip(*rows, strict=True), strict=True):
+        table.add_column(title, no_wrap=not any(" " in cell for cell in cells))  # an id or a time is read, and copied, whole
     for row in rows:
         table.add_row(*map(Text, row))  # Text, because brackets in a string are markup
     Console(no_color=not settings.color).print(table)

@@ -17,14 +17,18 @@ from node.cli.output import Column, seconds_text, show_list, show_one
 from node.client import Client
 from node.clock import SystemClock, rfc3339
 from node.errors import Invalid, Malformed, Problem
+from node.journal import plain
 from node.model.document import Document, PlanItem, ResultItem, to_document
 from node.model.value import new_id
 from node.model.video import Constraint, Query, QueryState
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from node.cli.watch import Watched
 
 MAX_SPEC: Final = 2**20
+MAX_DIGEST: Final = 80
 FOLLOW_WAIT: Final = 20.0
 
 _CLOCK: Final = SystemClock()
@@ -67,9 +71,9 @@ def listing(settings: Settings, state: str | None, limit: int, after: str | None
     """Queries, newest first."""
     with settings.connect() as client:
         page = client.queries(QueryState(state) if state else None, limit, after)
-    show_list(settings, page.items, _COLUMNS, to_document, _id)
+    show_list(settings, page.items, _LIST_COLUMNS, to_document, _id)
     if not page.items:
-        settings.say("no queries; submit one: ecnode queries submit FILE")
+        settings.say(f"no query is {state}" if state else "no queries; submit one: ecnode queries submit FILE")
     if page.following is not None:
         settings.say(f"more: --after {page.following}")
 
@@ -85,7 +89,7 @@ def show(settings: Settings, ref: str) -> None:
         _show(settings, query)
         if settings.output == "table":
             for event in client.events(query.id):
-                click.echo(f"  {rfc3339(event.time)}  {event.event} → {event.state}  {event.reason}".rstrip())
+                click.echo(plain(f"  {rfc3339(event.time)}  {event.event} → {event.state}  {event.reason}".rstrip()))
 
 
 @queries.command("watch")
@@ -162,7 +166,9 @@ def _follow(settings: Settings, client: Client, ref: str, seconds: float | None)
     try:
         seen = watch(client, ref, clock=_CLOCK, out=talk, seconds=seconds, color=settings.color)
     except KeyboardInterrupt:
-        settings.say(f"the query runs on; again: ecnode queries watch {ref}   end it: ecnode queries stop {ref}")
+        settings.say("the query runs on")
+        settings.say(f"again    ecnode queries watch {ref}")
+        settings.say(f"end it   ecnode queries stop {ref}")
         return INTERRUPTED
     if settings.output == "table":
         click.echo(_closing(seen))
@@ -172,12 +178,19 @@ def _follow(settings: Settings, client: Client, ref: str, seconds: float | None)
 
 
 def _closing(seen: Watched) -> str:
+    reason = f": {plain(seen.query.reason)}" if seen.query.reason else ""
+    if not seen.results:
+        return f"{seen.query.state} without a result{reason}"
     held = "" if seen.delay_held is None else f", {seen.delay_held:.0%} within {seconds_text(seen.query.constraint.delay or 0)}"
-    reason = f": {seen.query.reason}" if seen.query.reason else ""
     return (
-        f"{seen.query.state}{reason} after {seen.results} results, latency p50 {seconds_text(seen.latency_p50)} "
-        f"p95 {seconds_text(seen.latency_p95)}, delay p50 {seconds_text(seen.delay_p50)}{held}, {len(seen.epochs)} plans"
+        f"{seen.query.state} after {_number_of(seen.results, 'result')}{reason}\n"
+        f"latency p50 {seconds_text(seen.latency_p50)} p95 {seconds_text(seen.latency_p95)}, "
+        f"delay p50 {seconds_text(seen.delay_p50)}{held}, {_number_of(len(seen.epochs), 'plan')}"
     )
+
+
+def _number_of(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _tail(settings: Settings, client: Client, query: Query, after: int) -> None:
@@ -203,8 +216,25 @@ def _id(query: Query) -> str:
     return query.id
 
 
+_LIMITS: Final = {"delay": "delay ≤ {:g} s", "latency": "latency ≤ {:g} s", "accuracy": "accuracy ≥ {:g}"}
+
+
 def _asked(query: Query) -> str:
-    return " ".join(f"{field} {value:g}" for field, value in query.constraint if value is not None) or "–"
+    given = [(field, value) for field, value in query.constraint if value is not None]
+    return ", ".join(_LIMITS[field].format(value) for field, value in given) or "–"
+
+
+def _digest(output: Mapping[str, JsonValue]) -> str:
+    """An output in one line: a list by its length, a table by its content."""
+    words: list[str] = []
+    for name, value in output.items():
+        if isinstance(value, list):
+            words.append(f"{len(value)} {name}")
+        elif isinstance(value, dict):
+            words += [f"{part} {each}" for part, each in value.items()]
+        else:
+            words.append(f"{name} {value}")
+    return ", ".join(words)[:MAX_DIGEST]
 
 
 _COLUMNS: Final[Sequence[Column[Query]]] = (
@@ -216,6 +246,10 @@ _COLUMNS: Final[Sequence[Column[Query]]] = (
     Column("STATE", lambda query: f"{query.state}: {query.reason}" if query.reason else str(query.state)),
     Column("FRAMES", lambda query: f"{query.tally.processed}/{query.tally.captured}"),
     Column("CREATED", lambda query: rfc3339(query.created_at)),
+)
+_LIST_COLUMNS: Final[Sequence[Column[Query]]] = (
+    *_COLUMNS[:-1],
+    Column("AGE", lambda query: seconds_text(max(_CLOCK.wall() - query.created_at, 0.0))),  # 18 narrower than a date
 )
 _PLAN_COLUMNS: Final[Sequence[Column[PlanItem]]] = (
     Column("SINCE", lambda item: rfc3339(item.since_at)),
@@ -234,8 +268,8 @@ _RESULT_COLUMNS: Final[Sequence[Column[ResultItem]]] = (
     Column("LATENCY", lambda item: seconds_text(item.latency)),
     Column("DELAY", lambda item: seconds_text(item.delay)),
     Column("PLAN", lambda item: str(item.plan_epoch)),
-    Column("STAGES", lambda item: " ".join(f"{stage} {ms:.0f}" for stage, ms in item.stage_ms.items())),
-    Column("OUTPUT", lambda item: json.dumps(item.output, ensure_ascii=False)[:80]),
+    Column("STAGES", lambda item: ", ".join(f"{stage} {ms:.0f} ms" for stage, ms in item.stage_ms.items())),
+    Column("OUTPUT", lambda item: _digest(item.output)),
 )
 
 

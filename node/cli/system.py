@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from node import rundir
 from node.errors import ChildLost, Unavailable
 from node.transport.keys import load_or_create
 
@@ -91,6 +92,11 @@ class LocalSystem:
         """The nodes, the cloud first."""
         return tuple(member.name for member in self._members)
 
+    @property
+    def folder(self) -> Path:
+        """The temporary folder of the whole system; gone when it stops."""
+        return self._root
+
     def url(self, name: str = CLOUD) -> str:
         """Where a node's API answers."""
         return f"http://127.0.0.1:{self._find(name).http_port}"
@@ -105,6 +111,15 @@ class LocalSystem:
         if process is None:
             raise ChildLost(f"'{name}' was not started")
         return process.pid
+
+    def log_folder(self, name: str) -> Path:
+        """Where a node keeps its log."""
+        return self._find(name).folder / "data" / "log"
+
+    def ended(self) -> dict[str, int]:
+        """The nodes that were started and run no more, each with its exit code; a signal's is negative."""
+        codes = {member.name: member.process.poll() for member in self._members if member.process is not None}
+        return {name: code for name, code in codes.items() if code is not None}
 
     def start(self) -> None:
         """Starts every node; returns once each has opened its doors.
@@ -146,6 +161,9 @@ class LocalSystem:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         codes = tuple(_wait(process) for process in running)
+        for member in self._members:
+            if member.process is not None:
+                rundir.forget(member.name, member.process.pid)  # of a node that was killed
         for process in running:
             _close_pipes(process)
         self._stack.close()

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,6 +20,9 @@ from node.config import config_files, load, refuse_unbuilt_roles
 if TYPE_CHECKING:
     from node.app import Opened
     from node.config import NodeConfig
+
+
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @click.command()
@@ -62,7 +65,7 @@ async def _run(config: NodeConfig, *, dev: bool, attached: bool) -> None:
     began = clock.monotonic()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         loop.add_signal_handler(number, stop.set)
     if attached:
         threading.Thread(target=_wait_for_end, args=(loop, stop), name="standard input", daemon=True).start()
@@ -72,7 +75,12 @@ async def _run(config: NodeConfig, *, dev: bool, attached: bool) -> None:
         click.echo(f"ready in {clock.monotonic() - began:.1f} s")
         sys.stdout.flush()
 
-    await Node(config, clock, ProcessSpawner(clock), dev=dev).run(stop, opened)
+    try:
+        await Node(config, clock, ProcessSpawner(clock), dev=dev).run(stop, opened)
+    finally:
+        for number in _ENDING:  # everything has ended: an impatient second one only spoilt the exit code
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -84,6 +84,12 @@ def unbuilt(only: object, instead: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _built_group(value: str) -> str:
+    if value != "video":
+        raise ValueError("is not built into this release; 'video' is")
+    return value
+
+
 def _database(value: str) -> str:
     scheme, divider, rest = value.partition("://")
     if not divider or scheme not in ("sqlite", "postgres", "postgresql", "mysql"):
@@ -123,6 +129,11 @@ PeerAddress = Annotated[str, AfterValidator(_reachable)]
 PeerAddresses = Annotated[tuple[PeerAddress, ...], BeforeValidator(one_or_many), AfterValidator(_without_repeats)]
 HttpListen = Annotated[
     tuple[Annotated[str, AfterValidator(_http_bindable)], ...], BeforeValidator(one_or_many), AfterValidator(_without_repeats)
+]
+CompatGroups = Annotated[
+    tuple[Annotated[Literal["video", "pai", "talent", "tasks"], AfterValidator(_built_group)], ...],
+    BeforeValidator(one_or_many),
+    AfterValidator(_without_repeats),
 ]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]

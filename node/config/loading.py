@@ -64,6 +64,8 @@ def load(files: Sequence[Path], environment: Mapping[str, str], sets: Sequence[s
         read_file(merged, file)
     read_environment(merged, environment)
     read_sets(merged, sets)
+    if not files and not merged.values and not merged.problems:
+        raise _nothing()
     if merged.problems:  # a layer is missing: what the rest lacks would be noise
         raise _invalid(merged.problems)
     resolve_references(merged, environment)
@@ -166,6 +168,11 @@ def _invalid(problems: Sequence[ConfigProblem]) -> ConfigInvalid:
     places = list(dict.fromkeys(problem.origin.file for problem in ordered if problem.origin))
     message = f"{', '.join(places) or 'config'}: {len(ordered)} problem{'s' if len(ordered) > 1 else ''}"
     return ConfigInvalid(message, hint="mend it, then `ecnode check` looks again", problems=ordered)
+
+
+def _nothing() -> ConfigInvalid:
+    message = f"there is no ./ecnode.toml, ~/.config/ecnode/node.toml or {_SYSTEM_FILE}: `ecnode init` writes one, -c names one"
+    return ConfigInvalid(message, problems=[ConfigProblem("", message)])
 
 
 def _origins(config: NodeConfig, merged: Merged) -> dict[str, str]:

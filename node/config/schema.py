@@ -24,7 +24,9 @@ from pydantic import (
     model_validator,
 )
 
+from node.config.address import http_address
 from node.config.kinds import (
+    CompatGroups,
     DatabaseUrl,
     Duration,
     Folder,
@@ -143,16 +145,23 @@ class HttpConfig(Section):
     tls: Annotated[TlsConfig, unbuilt(TlsConfig(), "put a proxy that speaks TLS before the node")] = Field(
         TlsConfig(), description="Certificate; not built into this release."
     )
-    compat: Annotated[
-        Annotated[tuple[Literal["video", "pai", "talent", "tasks"], ...], BeforeValidator(one_or_many)],
-        unbuilt((), "leave the list empty"),
-    ] = Field((), description="Groups of the originals' routes at the root; not built into this release.")
-    compat_open: Annotated[
-        Annotated[tuple[Literal["video"], ...], BeforeValidator(one_or_many)], unbuilt((), "leave the list empty")
-    ] = Field((), description="Groups that loopback may use without a token; not built into this release.")
+    compat: CompatGroups = Field(
+        ("video",),
+        description="Groups of the originals' routes at the root besides /compat; `video` is built into this release.",
+    )
+    compat_open: CompatGroups = Field(
+        ("video",),
+        description="Groups that callers of this machine need no token for; default: none where the door listens beyond it.",
+    )
     dashboard: Annotated[StrictBool, unbuilt(False, "leave it false")] = Field(
         False, description="The page for people; not built into this release."
     )
+
+    @model_validator(mode="after")
+    def _open_on_loopback_only(self) -> Self:
+        if "compat_open" not in self.model_fields_set and not all(http_address(address).loopback for address in self.listen):
+            object.__setattr__(self, "compat_open", ())  # frozen for everybody else; here the value is still in the making
+        return self
 
 
 class StorageConfig(Section):

@@ -45,8 +45,7 @@ class SourceState(Word):
 class ServiceReport(Value):
     """One compute service of a node: how quick it is and how busy.
 
-    `profile` holds the measured seconds per call at each resolution for `profile_objects` objects; empty until the
-    calibration after start has run.
+    `profile` holds the measured seconds per call at each resolution for `profile_objects` objects.
     """
 
     name: Word63
@@ -92,7 +91,7 @@ class LinkReport(Value):
 
 class NodeReport(Value):
     """One heartbeat. `boot` counts the starts of the node; `http` is the address its API is advertised at; `offload`
-    says whether stages of its own cameras may, must not or shall run elsewhere.
+    says whether stages of its own cameras may, must not or shall run elsewhere; `memory_mib` is all that the machine has.
     """
 
     name: Name
@@ -105,6 +104,7 @@ class NodeReport(Value):
     workers: Count = 0
     cpu_fraction: Fraction
     memory_fraction: Fraction
+    memory_mib: Seconds = 0.0
     rss_mib: Seconds
     services: Annotated[Items[ServiceReport], Field(max_length=64)] = ()
     sources: Annotated[Items[SourceReport], Field(max_length=256)] = ()

@@ -16,7 +16,7 @@ from pydantic import Field, JsonValue, ValidationError
 from node.clock import rfc3339
 from node.errors import Malformed
 from node.model.cluster import NodeReport
-from node.model.value import Count, QueryId, Seconds, Text, Value
+from node.model.value import Count, Items, QueryId, Seconds, Text, Value
 from node.model.video import Plan, QueryState, Result
 
 V = TypeVar("V", bound=Value)
@@ -46,6 +46,13 @@ class PlanItem(Value):
 
     since_at: Seconds
     plan: Plan
+
+
+class PlanHistory(Value):
+    """The plan of now and every one that the query had, oldest first."""
+
+    current: Plan | None
+    history: Items[PlanItem]
 
 
 class Readiness(Value):
@@ -96,7 +103,7 @@ def from_document(kind: type[V], document: object) -> V:
         if not isinstance(document, Mapping):
             raise TypeError(f"a {type(document).__name__} is not an object")
         fields = {
-            field: datetime.fromisoformat(content).timestamp() if _is_wall(field) and isinstance(content, str) else content
+            field: datetime.fromisoformat(content).timestamp() if is_wall(field) and isinstance(content, str) else content
             for field, content in document.items()
         }
         return kind.model_validate(fields)
@@ -116,8 +123,9 @@ def _shape(kind: type[Value]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         for part in (field.annotation, *get_args(field.annotation))
         if isinstance(part, type) and issubclass(part, Value)
     )
-    return tuple(filter(_is_wall, kind.model_fields)), tuple(nested)
+    return tuple(filter(is_wall, kind.model_fields)), tuple(nested)
 
 
-def _is_wall(field: str) -> bool:
+def is_wall(field: str) -> bool:
+    """Whether a field of that name holds a wall time."""
     return field == "time" or field.endswith("_at")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final, Generic, TypeVar
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from node.model.cluster import NodeReport, Received, Role
 from node.model.value import Count, Items, Name, QueryId, Seconds, Value, Word63
@@ -89,13 +89,33 @@ class JobPictureReply(Value):
     result: Result
 
 
+ATTEMPT_MOST: Final = 2**45  # frames or bytes of one attempt: 40 days at 10 MB/s, a thousand years of frames
+
+
+def _plausible(tally: Tally) -> Tally:
+    if not tally.adds_up or max(dict(tally).values()) > ATTEMPT_MOST:
+        raise ValueError("a tally in which the frames do not add up")
+    return tally
+
+
+class Failure(Value):
+    """A frame that was lost in a stage, and under which plan."""
+
+    plan_epoch: Count
+    stage: Word63
+
+
 class JobProgress(Value):
-    """Results of a job since the last acknowledged one, the tally, and, with the last of them, the outcome."""
+    """Results of a job since the last acknowledged one, the tally, and, with the last of them, the outcome.
+
+    `failures` are the newest since the last acknowledged progress: the planner learns from them, the tally counts them.
+    """
 
     query: QueryId
     attempt: Count
-    tally: Tally
+    tally: Annotated[Tally, AfterValidator(_plausible)]
     results: Annotated[Items[Result], Field(max_length=64)] = ()
+    failures: Annotated[Items[Failure], Field(max_length=16)] = ()
     outcome: Outcome | None = None
 
 

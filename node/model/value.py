@@ -21,8 +21,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Word63 = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0.0, le=1e11, allow_inf_nan=False)]
-Duration = Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Duration = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]
+COUNT_MOST: Final = 2**53  # what JSON carries exactly
+Count = Annotated[int, Field(ge=0, le=COUNT_MOST)]
 QueryId = Annotated[str, StringConstraints(pattern=r"^q-[0-9a-hjkmnp-tv-z]{26}$")]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 
@@ -48,10 +49,12 @@ class Word(StrEnum):
 _CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
-def new_id(kind: str, wall_seconds: float) -> str:
+def new_id(kind: str, wall_seconds: float, entropy: bytes = b"") -> str:
     """A fresh id such as `q-01jd…`: the kind's letter and 26 characters, sortable by the given time of making.
+
+    `entropy`, ten bytes, stands for the random part where the id must come out the same again.
 
     Source: ULID, 48 bits of milliseconds and 80 random bits in Crockford's base 32, lower case.
     """
-    number = (int(wall_seconds * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
+    number = (int(wall_seconds * 1000) << 80) | int.from_bytes(entropy or os.urandom(10), "big")
     return f"{kind}-" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))

@@ -6,7 +6,8 @@ import hashlib
 import json
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
+from pydantic_core import to_json
 
 from node.lifecycle import LifeCycle
 from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
@@ -17,6 +18,7 @@ FPS_CHOICES: Final[tuple[Fps, ...]] = (1, 5, 10, 20, 30)
 
 STAGES: Final = 8  # of one pipeline
 OUTPUTS: Final = 32  # names of values that the stages of one pipeline give, four each
+OUTPUT_BYTES: Final = 24 * 1024  # of one result as JSON: 256 faces with their poses are 14 kB, sixteen results fit one message
 
 
 class Resolution(Word):
@@ -148,6 +150,11 @@ class Tally(Value):
     in_flight: Count = 0
     bytes_moved: Count = 0
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether every captured frame has one fate."""
+        return self.captured == self.processed + self.skipped + self.failed
+
     def settled(self) -> Tally:
         """The tally of an attempt that is over: what nobody works on any more has failed."""
         return self.replace(captured=self.captured + self.in_flight, failed=self.failed + self.in_flight, in_flight=0)
@@ -155,6 +162,12 @@ class Tally(Value):
     def __add__(self, other: Tally) -> Tally:
         mine, theirs = dict(self), dict(other)
         return Tally(**{field: mine[field] + theirs[field] for field in mine})
+
+
+def _light(output: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if (size := len(to_json(output))) > OUTPUT_BYTES:
+        raise ValueError(f"an output of {size} bytes, at most {OUTPUT_BYTES}")
+    return output
 
 
 class Result(Value):
@@ -176,7 +189,7 @@ class Result(Value):
     plan_epoch: Count
     width: Count
     height: Count
-    output: Annotated[dict[Word63, JsonValue], Field(max_length=OUTPUTS)]
+    output: Annotated[dict[Word63, JsonValue], Field(max_length=OUTPUTS), AfterValidator(_light)]
 
 
 class Outcome(Value):

@@ -26,10 +26,11 @@ class Cluster:
 
     async def next_boot(self) -> int:
         """The epoch of this start: 1 the first time, one more each time it is asked; on the disk before it is returned."""
-        return await self._database.write(_next_boot)
+        return await self._database.write(lambda connection: count_up(connection, _BOOT))
 
 
-def _next_boot(connection: Writing) -> int:
-    connection.change(_BEGIN, name=_BOOT, value=0)
-    connection.change(_COUNT, name=_BOOT)
-    return connection.number(_READ, name=_BOOT)
+def count_up(connection: Writing, name: str) -> int:
+    """The next number of the counter called `name`, beginning with 1."""
+    connection.change(_BEGIN, name=name, value=0)
+    connection.change(_COUNT, name=name)
+    return connection.number(_READ, name=name)

@@ -12,6 +12,7 @@ import peewee
 from peewee import fn
 
 from node.errors import Conflict, Invalid
+from node.model.value import COUNT_MOST
 from node.model.video import Event, Plan, Result, Tally
 from node.storage.connection import Reading, Writing
 from node.storage.rows import decode, encode, parse, text
@@ -124,7 +125,8 @@ def settle(connection: Writing, query: int, attempt: int, *, total: Tally) -> Ta
 def _replace_tally(connection: Writing, query: int, attempt: int, held: Tally, tally: Tally, *, total: Tally) -> Tally:
     connection.change(_SET_TALLY, query=query, attempt=attempt, tally=tally.model_dump_json())
     before, after = dict(held), dict(tally)
-    return Tally(**{name: count - before[name] + after[name] for name, count in total})
+    # whatever an edge claimed, the sum stays a tally: a query that cannot be added up could not be stopped either
+    return Tally(**{name: max(0, min(count - before[name] + after[name], COUNT_MOST)) for name, count in total})
 
 
 def _keep(connection: Writing, query: int, results: Sequence[Result]) -> None:

@@ -6,7 +6,7 @@ possible. All methods may be repeated after an `Unavailable` error, which means 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, cast
@@ -64,6 +64,16 @@ class Queries:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._watchers: list[Callable[[str, Query], None]] = []
+
+    def watch(self, watcher: Callable[[str, Query], None]) -> None:
+        """Has `watcher` called with `query` after a query was made or changed, with `progress` after only its tally did."""
+        self._watchers.append(watcher)
+
+    def _told(self, what: str, query: Query) -> Query:
+        for watcher in self._watchers:
+            watcher(what, query)
+        return query
 
     async def create(self, query: Query) -> tuple[Query, bool]:
         """The stored query, and whether this call stored it. The same id with the same request gives the stored one.
@@ -72,7 +82,8 @@ class Queries:
             Conflict: the id is taken by another request, or the query is not in its first state.
             Busy: too many queries are live.
         """
-        return await self._database.write(lambda connection: _create(connection, query))
+        stored, new = await self._database.write(lambda connection: _create(connection, query))
+        return (self._told("query", stored), True) if new else (stored, False)
 
     async def get(self, id: str) -> Query:
         """The query; NotFound if there is none."""
@@ -103,11 +114,13 @@ class Queries:
         Raises:
             Conflict: the life cycle forbids the event in the present state.
         """
-        return await self._database.write(lambda connection: _transition(connection, id, event, reason, self._clock.wall()))
+        now = self._clock.wall()
+        return self._told("query", await self._database.write(lambda it: _transition(it, id, event, reason, now)))
 
     async def set_constraint(self, id: str, constraint: Constraint) -> Query:
         """The query with another constraint; Conflict if it is final."""
-        return await self._database.write(lambda connection: _change(connection, _open(connection, id), constraint=constraint))
+        change = await self._database.write(lambda it: _change(it, _open(it, id), constraint=constraint))
+        return self._told("query", change)
 
     async def set_plan(self, id: str, plan: Plan) -> Query:
         """The query with a newer plan.
@@ -115,7 +128,8 @@ class Queries:
         Raises:
             Conflict: the epoch is not above the present one, or the query is final.
         """
-        return await self._database.write(lambda connection: _set_plan(connection, id, plan, self._clock.wall()))
+        now = self._clock.wall()
+        return self._told("query", await self._database.write(lambda it: _set_plan(it, id, plan, now)))
 
     async def begin_attempt(self, id: str) -> Query:
         """The query with its attempt counted up, the first being 1; Conflict if it is final."""
@@ -128,7 +142,7 @@ class Queries:
             Conflict: the attempt was never begun.
             Invalid: a result belongs to another attempt.
         """
-        return await self._database.write(lambda connection: _append(connection, id, attempt, results, tally))
+        return self._told("progress", await self._database.write(lambda it: _append(it, id, attempt, results, tally)))
 
     async def results(self, id: str, after: int, limit: int) -> tuple[tuple[int, Result], ...]:
         """Cursor and result of those kept above the cursor `after`, in order of arrival, at most `RESULTS_PAGE`."""

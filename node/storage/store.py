@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from node.clock import Clock
+from node.storage.access import Answers, Tokens
+from node.storage.aliases import Aliases
 from node.storage.cluster import Cluster
 from node.storage.database import Database
 from node.storage.files import location
@@ -18,6 +20,9 @@ class Store:
         self._database = database
         self.queries = Queries(database, clock)
         self.cluster = Cluster(database)
+        self.aliases = Aliases(database)
+        self.tokens = Tokens(database)
+        self.answers = Answers(database)
 
     def healthy(self) -> str | None:
         """A sentence while nothing can be written, else None."""

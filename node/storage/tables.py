@@ -11,6 +11,7 @@ from typing import Final
 
 import peewee
 
+from node.model.access import Token
 from node.model.value import Value
 from node.model.video import Event, Query
 from node.storage.rows import JsonField, columns
@@ -91,6 +92,40 @@ class CounterRow(peewee.Model):
         table_name = "counters"
 
 
+class AliasRow(peewee.Model):
+    """An id in the shape of one of the originals, and the id of the record that it stands for."""
+
+    original = peewee.TextField(primary_key=True)
+    native = peewee.TextField(unique=True)
+
+    class Meta:
+        table_name = "aliases"
+
+
+class TokenRow(peewee.Model):
+    """A token of the front door under the SHA-256 of its secret, every field of `Token`."""
+
+    digest = peewee.TextField(primary_key=True)
+
+    class Meta:
+        table_name = "tokens"
+
+
+class AnswerRow(peewee.Model):
+    """An idempotency key of one caller: the digest of its call, and the answer once there is one."""
+
+    number = peewee.AutoField()
+    owner = peewee.TextField()
+    key = peewee.TextField()
+    digest = peewee.TextField()
+    first_at = peewee.FloatField(index=True)
+    answer = JsonField(null=True)
+
+    class Meta:
+        table_name = "answers"
+        indexes = ((("owner", "key"), True),)
+
+
 def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
     for name, field in fields.items():
         table._meta.add_field(name, field)
@@ -98,8 +133,19 @@ def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
 
 _derive(QueryRow, columns(Query, unique={"id"}, indexed={"name"}))
 _derive(EventRow, columns(Event))
+_derive(TokenRow, columns(Token, unique={"id"}))
 
-TABLES: Final[tuple[type[peewee.Model], ...]] = (QueryRow, AttemptRow, ResultRow, PlanRow, EventRow, CounterRow)
+TABLES: Final[tuple[type[peewee.Model], ...]] = (
+    QueryRow,
+    AttemptRow,
+    ResultRow,
+    PlanRow,
+    EventRow,
+    CounterRow,
+    AliasRow,
+    TokenRow,
+    AnswerRow,
+)
 
 
 def column(table: type[peewee.Model], name: str) -> peewee.Field:

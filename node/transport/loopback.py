@@ -6,20 +6,17 @@ link to every other one. For tests and for small set-ups in one process; nothing
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from node.clock import Clock
-from node.errors import Busy, Conflict, PeerUnreachable, Rejected
+from node.errors import Conflict
 from node.model.cluster import Role
 from node.model.message import Method
 from node.model.value import Value
-from node.transport import limits
 from node.transport.base import Answer, Blob, Handler, LinkState, LinkWatcher, Peer
-from node.transport.frames import Message, decode, encode
+from node.transport.inprocess import InProcessWire, link_to_self
 from node.transport.keys import fingerprint_of_bytes
-from node.transport.link import Link
 from node.transport.options import LinkOptions
 from node.transport.rpc import Rpc
 
@@ -51,7 +48,8 @@ class LoopbackHub:
         others = tuple(self._started.values())
         self._started[newcomer.peer.name] = newcomer
         for other in others:
-            here, there = _Wire(newcomer), _Wire(other)
+            here = InProcessWire(newcomer.rpc, newcomer.clock, newcomer.options)
+            there = InProcessWire(other.rpc, other.clock, other.options)
             here.far, there.far = there, here
             here.link = newcomer.rpc.attach(here, other.peer)
             there.link = other.rpc.attach(there, newcomer.peer)
@@ -90,6 +88,10 @@ class LoopbackTransport:
         """As `Transport.links`."""
         return self.rpc.links()
 
+    def excuse(self, peer: str) -> str:
+        """Why there is no link to a peer, as far as it is known."""
+        return self.rpc.excuse_of(peer)
+
     def healthy(self) -> str | None:
         """A sentence that says what is wrong, or None."""
         return self.rpc.problem()
@@ -100,6 +102,7 @@ class LoopbackTransport:
             raise Conflict("a transport is started once", hint="make a new one")
         self._started = True
         self._hub.join(self)
+        link_to_self(self.rpc, self.peer.fingerprint, self.clock, self.options)
         self.rpc.start()
 
     async def stop(self) -> None:
@@ -110,45 +113,3 @@ class LoopbackTransport:
     async def call(self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float) -> Answer[R]:
         """As `Transport.call`."""
         return await self.rpc.call(peer, method, body, blobs=blobs, timeout=timeout)
-
-
-class _Wire:
-    """One end of a link; what it sends arrives at the far end in a later turn of the loop."""
-
-    far: _Wire
-
-    def __init__(self, owner: LoopbackTransport) -> None:
-        self.link: Link | None = None
-        self._owner = owner
-        self._ended = False
-        self._under_way = 0
-
-    def send(self, message: Message) -> None:
-        """As `Wire.send`."""
-        if self._ended:
-            raise PeerUnreachable("the link has ended")
-        if self._under_way >= limits.OUT_QUEUE_MESSAGES:
-            raise Busy(f"{self._under_way} messages wait already")
-        # views and buffers are copied as a socket would: the caller may reuse them
-        frames = [bytes(frame) for frame in encode(message, self._owner.clock.monotonic())]
-        self._under_way += 1
-        asyncio.get_running_loop().call_soon(self._arrive, frames)
-
-    def cut(self, reason: str) -> None:
-        """As `Wire.cut`; the far end hears of it at once, as it would from a closed socket."""
-        if self._ended:
-            return
-        self._ended = self.far._ended = True
-        for end in (self, self.far):
-            if end.link is not None:
-                end._owner.rpc.detach(end.link, reason)
-
-    def _arrive(self, frames: list[bytes]) -> None:
-        self._under_way -= 1
-        far = self.far
-        if self._ended or far.link is None:
-            return
-        try:
-            far._owner.rpc.receive(far.link, decode(frames, far._owner.clock.monotonic(), far._owner.options.max_message))
-        except Rejected as error:
-            far.cut(f"it sent what cannot be decoded: {error.message}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from node.errors import Invalid, NotBuilt
+from node.model.cluster import Role
 from node.transport import limits
 
 
@@ -21,6 +22,8 @@ class Dial:
 class LinkOptions:
     """How a node behaves on its links. `name` is its own name, `boot` counts its starts (0: not counted).
 
+    With `roles` the node has a link to itself, on which it acts in these roles.
+
     Spans are seconds. `redial` is the pause after a lost link (drawn between half of it and all of it, so that a thousand edges
     do not return in one instant), `redial_refused` the pause after the other side did not admit our key.
     """
@@ -34,6 +37,7 @@ class LinkOptions:
     redial: float = 1.0
     redial_refused: float = 5.0
     boot: int = 0
+    roles: frozenset[Role] = frozenset()
 
     def __post_init__(self) -> None:
         if self.security != "curve":

@@ -158,6 +158,10 @@ class Rpc:
         self._excuses[peer] = reason
         return before != reason
 
+    def excuse_of(self, peer: str) -> str:
+        """Why there is no link to a peer, as far as it is known."""
+        return self._excuses.get(peer, "")
+
     def receive(self, link: Link, message: Message) -> None:
         """A message has come over `link`.
 

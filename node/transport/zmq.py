@@ -20,6 +20,7 @@ from node.transport.auth import Directory, Door
 from node.transport.base import Answer, Blob, Handler, LinkState, LinkWatcher
 from node.transport.dealer import Dealer
 from node.transport.guard import AVAILABLE
+from node.transport.inprocess import link_to_self
 from node.transport.keys import Identity, key_bytes
 from node.transport.options import Dial, LinkOptions
 from node.transport.router import Router
@@ -78,6 +79,10 @@ class ZmqTransport:
         """As `Transport.links`."""
         return self._rpc.links()
 
+    def excuse(self, peer: str) -> str:
+        """Why there is no link to a peer, as far as it is known."""
+        return self._rpc.excuse_of(peer)
+
     def healthy(self) -> str | None:
         """A sentence that says what is wrong, or None."""
         if self._context is None:
@@ -103,6 +108,7 @@ class ZmqTransport:
         except BaseException:
             await self.stop()
             raise
+        link_to_self(self._rpc, self._identity.fingerprint, self._clock, self._options)
         self._rpc.start()
         loop = asyncio.get_running_loop()
 

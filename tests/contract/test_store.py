@@ -405,6 +405,26 @@ async def test_the_boot_epoch_counts_up(store: Store) -> None:
     assert [await store.cluster.next_boot() for _ in range(3)] == [1, 2, 3]
 
 
+async def test_aliases_count_up_and_a_record_has_one(store: Store) -> None:
+    ids = [a_query().id for _ in range(5)]
+    given = await asyncio.gather(*(store.aliases.give(id, "GLOBAL_ID_") for id in (*ids, *ids)))
+    assert given[:5] == given[5:]
+    assert sorted(given[:5]) == [f"GLOBAL_ID_{number}" for number in range(1, 6)]
+    assert [await store.aliases.native(alias) for alias in given[:5]] == ids
+    assert await store.aliases.native("GLOBAL_ID_6") is None
+    assert await store.aliases.give("t-1", "") == "1"
+
+
+async def test_aliases_outlive_the_store_that_gave_them(tmp_path: Path, clock: ManualClock) -> None:
+    first = await open_store("sqlite:///node.db", tmp_path, clock)
+    await first.aliases.give("q-1", "GLOBAL_ID_")
+    await first.close()
+    second = await open_store("sqlite:///node.db", tmp_path, clock)
+    assert await second.aliases.native("GLOBAL_ID_1") == "q-1"
+    assert await second.aliases.give("q-2", "GLOBAL_ID_") == "GLOBAL_ID_2"
+    await second.close()
+
+
 async def test_a_read_sees_every_write_acknowledged_before_it(store: Store) -> None:
     query = await stored(store)
     for _ in range(50):

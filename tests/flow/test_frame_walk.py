@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import urllib.request
 from contextlib import asynccontextmanager
 
 import psutil
@@ -14,9 +17,11 @@ from node.client import Client
 from node.clock import SystemClock
 from node.config import load
 from node.errors import NotFound
+from node.model.cluster import Role
 from node.model.video import Constraint, QueryRequest
 from node.roles.shared.processes import ProcessSpawner
 from node.transport.loopback import LoopbackHub
+from node.transport.options import LinkOptions
 
 CLOCK = SystemClock()
 
@@ -44,8 +49,13 @@ def a_config(folder, assets, name: str, role: str, *more: str):
 @asynccontextmanager
 async def running(hub: LoopbackHub, config):
     """A node in this process: the node, and what it said when it opened."""
-    roles = config.node.roles
-    node = Node(config, CLOCK, ProcessSpawner(CLOCK), make_transport=lambda *_: hub.transport(config.node.name, roles, CLOCK))
+    options = LinkOptions(config.node.name, roles=frozenset(Role(role) for role in config.node.roles))
+    node = Node(
+        config,
+        CLOCK,
+        ProcessSpawner(CLOCK),
+        make_transport=lambda *_: hub.transport(options.name, options.roles, CLOCK, options),
+    )
     opened: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     life = asyncio.create_task(node.run(stop, opened.set_result))
@@ -79,7 +89,7 @@ async def system(tmp_path, assets):
 
             async def measured():
                 reports = [cloud.here(), *(view.report for view in cloud.views())]
-                return len(reports) == 2 and all(service.profile for each in reports for service in each.services)
+                return {each.name for each in reports if each.services} == {"cloud-1", "edge-1"}
 
             await until(measured)
             yield cloud, edge, client
@@ -124,6 +134,25 @@ async def test_a_long_poll_ends_when_the_query_is_stopped(system):
     assert CLOCK.monotonic() - began < 10
 
 
+async def test_one_node_with_both_roles_answers_a_query_by_itself(tmp_path, assets):
+    source = [f"edge.sources.lobby.url={store.path(assets, 'collage.mp4')}", "edge.sources.lobby.loop=true"]
+    config = a_config(tmp_path, assets, "solo", "cloud", 'node.roles=["cloud","edge"]', *source)
+    async with running(LoopbackHub(), config) as (node, opened):
+        with Client(opened.urls[0], (config.node.data_dir / "token").read_text().strip(), 10.0) as client:
+
+            async def measured():
+                views = node.views()
+                return views and views[0].report.services
+
+            await until(measured)
+            query = await asyncio.to_thread(client.submit, REQUEST.replace(node="solo"))
+            items = await until(lambda: asyncio.to_thread(lambda: client.results(query.id, 0, 10, 1.0).items))
+            assert items[0].output["count_result"]["total"] > 0
+            plan, _ = await asyncio.to_thread(client.plans, query.id)
+            assert {place.role for place in plan.flow_mapping.values()} == {"host"}
+            assert node.here().links == ()
+
+
 async def test_an_edge_answers_for_itself_and_keeps_no_queries(system):
     _, edge, _ = system
     token = (edge.config.node.data_dir / "token").read_text().strip()
@@ -131,3 +160,64 @@ async def test_an_edge_answers_for_itself_and_keeps_no_queries(system):
         assert (await asyncio.to_thread(client.node)).report.sources[0].name == "lobby"
         with pytest.raises(NotFound, match="cloud"):
             await asyncio.to_thread(client.queries)
+
+
+def ask(url: str, path: str, body: object = None):
+    """What an original client gets: no token, JSON both ways."""
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, content, {"Content-Type": "application/json"} if content else {})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)
+
+
+async def test_an_original_client_submits_reads_results_and_calls_a_service(system, assets):
+    _, edge, client = system
+
+    async def answered(path: str, body: object = None):
+        return await asyncio.to_thread(ask, client.url, path, body)
+
+    address = next(iter(await answered("/node/get_video_info")))
+    assert address == edge.here().http.removeprefix("http://")
+    constraint = {"delay": 0.5, "accuracy": 0.9}
+    wanted = {"node_addr": address, "video_id": 0, "pipeline": list(REQUEST.pipeline), "user_constraint": constraint}
+    query = (await answered("/query/submit_query", wanted))["query_id"]
+    assert query == "GLOBAL_ID_1"
+
+    async def some():
+        found = await answered(f"/query/get_agg_info/{query}")
+        return found if len(found["appended_result"]) >= 3 else None
+
+    found = await until(some)
+    newest = found["appended_result"][-1]
+    assert newest["count_result"]["total"] == newest["ext_runtime"]["obj_n"] > 0
+    assert set(newest["ext_plan"]["flow_mapping"]) == set(REQUEST.pipeline)
+    assert found["latest_result"]["plan"] == await answered(f"/query/get_plan/{query}")
+
+    # a plan chosen by hand reaches the edge, a changed constraint has the cloud plan again
+    names = {info["node_role"]: ip for ip, info in (await answered("/get_cluster_info")).items()}
+    host = {"model_id": 0, "node_ip": names["edge"], "node_role": "host"}
+    plan = {
+        "video_conf": {"encoder": "JPEG", "fps": 5, "resolution": "360p"},
+        "flow_mapping": dict.fromkeys(REQUEST.pipeline, host),
+    }
+    await answered("/job/update_plan", {"job_uid": query, **plan})
+
+    async def under_that_plan():
+        return (await answered(f"/query/get_result/{query}?limit=1"))["appended_result"][0]["ext_plan"] == plan
+
+    await until(under_that_plan)
+    await answered("/user/submit_job_user_constraint", {"query_id": query, "user_constraint": {"accuracy": 1.0}})
+
+    async def planned_anew():
+        return await answered(f"/query/get_plan/{query}") != plan
+
+    await until(planned_anew)
+    content = store.path(assets, "calibration.jpg").read_bytes()
+    faces = await answered("/execute_task/face_detection", {"image": base64.b64encode(content).decode()})
+    assert await answered("/execute_task/face_detection", {"image": str(list(content))}) == faces
+    pixels = str([[[90, 120, 60]] * 32] * 24)
+    assert await answered("/execute_task/face_detection", {"image": pixels}) == {"faces": [], "bbox": [], "prob": []}
+    assert len(faces["faces"]) == len(faces["bbox"]) == len(faces["prob"]) > 0
+    assert (await answered("/execute_task/face_alignment", faces))["count_result"]["total"] == len(faces["bbox"])
+    resources = await answered("/get_resource_info")
+    assert resources["edge"][names["edge"]]["face_detection"]["n_process"] == 1

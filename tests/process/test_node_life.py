@@ -72,6 +72,16 @@ def test_the_children_of_a_killed_node_end_with_it(system, client):
     assert psutil.wait_procs(children, timeout=3)[1] == []
 
 
+def test_a_killed_node_is_named_and_its_run_file_goes_with_the_system(system):
+    assert system.ended() == {}
+    left = rundir.folder() / "edge-2.json"
+    assert left.exists()
+    system.kill("edge-2")
+    assert system.ended() == {"edge-2": -signal.SIGKILL}
+    system.stop()
+    assert not left.exists()
+
+
 def test_a_killed_edge_is_seen_and_its_query_fails_with_the_reason(system, client):
     query = client.submit(QueryRequest(node="edge-1", source="lobby", pipeline=HEADS))
     answered(client, query.id)

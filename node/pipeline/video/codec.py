@@ -7,6 +7,7 @@ claim gigapixels.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 
 _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame; the three are DHT, JPG and DAC
 _BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # markers that carry no length
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
 _TRAILER_BYTES: Final = 4096  # what a camera may add behind the end marker
 
 
@@ -46,6 +48,19 @@ def decode_jpeg(data: Bytes) -> Picture:
     check_pixels(width, height)
     if bytes(data[-_TRAILER_BYTES:]).rfind(b"\xff\xd9") < 0:
         raise Invalid("the JPEG ends before its end marker")
+    return decode_checked(data)
+
+
+def decode_picture(data: Bytes) -> Picture:
+    """The picture in a JPEG or a PNG.
+
+    Raises:
+        Invalid: neither of them, rubbish, or a file that ends too early.
+        TooLarge: more than `MAX_PICTURE_PIXELS`; nothing was decoded.
+    """
+    if bytes(data[: len(_PNG)]) != _PNG:
+        return decode_jpeg(data)
+    check_pixels(*png_size(data))
     return decode_checked(data)
 
 
@@ -97,7 +112,7 @@ def png_size(data: Bytes) -> tuple[int, int]:
     Source: RFC 2083, 3.2 and 4.1.1.
     """
     view = memoryview(data)
-    if len(view) < 24 or bytes(view[:8]) != b"\x89PNG\r\n\x1a\n" or bytes(view[12:16]) != b"IHDR":
+    if len(view) < 24 or bytes(view[: len(_PNG)]) != _PNG or bytes(view[12:16]) != b"IHDR":
         raise Invalid("no PNG: it does not begin with a PNG header")
     width, height = struct.unpack_from(">II", view, 16)
     return width, height
@@ -115,6 +130,22 @@ def check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PICTURE_PIXELS:
         hint = f"send at most {MAX_PICTURE_PIXELS} pixels, such as 8192 × 4096"
         raise TooLarge(f"the picture claims {width} × {height} pixels", hint=hint)
+
+
+def check_together(pictures: Sequence[Bytes]) -> None:
+    """Refuses JPEGs and PNGs that are decoded at once and claim more pixels than one picture may.
+
+    Raises:
+        Invalid: one of them is none.
+        TooLarge: `MAX_PICTURE_PIXELS` are exceeded; nothing was decoded.
+    """
+    claimed = 0
+    for picture in pictures:
+        width, height = png_size(picture) if bytes(picture[: len(_PNG)]) == _PNG else jpeg_size(picture)
+        check_pixels(width, height)
+        claimed += width * height
+    if claimed > MAX_PICTURE_PIXELS:
+        raise TooLarge(f"{len(pictures)} pictures claim {claimed} pixels together", hint=f"at most {MAX_PICTURE_PIXELS}")
 
 
 def check_picture(picture: Picture) -> None:

@@ -1,4 +1,4 @@
-"""What does a reader see of a result: the frame with its boxes, how sure each is, where each head points, and a line of text?
+"""What does a reader see of a result: the frame with its boxes, what and how sure each is, where heads point, a line of text?
 
 The output may come from another node, so that its numbers are checked here before they are drawn; what is no box is left out.
 """
@@ -19,6 +19,7 @@ from node.pipeline.video.service import Picture, Values
 
 MAX_BOXES: Final = 256
 MAX_LABEL: Final = 120
+MAX_NAME: Final = 24  # of what a box shows
 
 Colour: TypeAlias = tuple[int, int, int]
 _UP: Final = (80, 200, 60)
@@ -33,7 +34,7 @@ _LINE: Final = cv2.LINE_AA
 def annotate(picture: Picture, output: Values, label: str) -> Picture:
     """A copy of the picture with the result drawn into it, and the label on a bar of its own below, so that it hides nothing.
 
-    Boxes of heads that are up are green, of others orange, of faces without a pose blue.
+    Boxes of heads that are up are green, of others orange, of faces without a pose and of everything else blue.
 
     Raises:
         Invalid: `picture` is none.
@@ -45,6 +46,7 @@ def annotate(picture: Picture, output: Values, label: str) -> Picture:
     boxes = _rows(output.get("bbox"), 4)
     chances = _rows([[chance] for chance in _items(output.get("prob"))], 1)
     poses = _rows(output.get("pose"), 3)
+    names = _items(output.get("label"))
     for place, box in enumerate(boxes):
         if box is None:
             continue
@@ -53,8 +55,11 @@ def annotate(picture: Picture, output: Values, label: str) -> Picture:
         colour: Colour = _PLAIN if pose is None else _UP if is_up(pose[0], pose[1]) else _DOWN
         left, top, right, bottom = (_pixel(edge) for edge in box)
         cv2.rectangle(canvas, (left, top), (right, bottom), colour, thick)
-        if chance is not None:
-            _tag(canvas, (left, top), f"{chance[0]:.2f}", colour, size)
+        name = names[place] if place < len(names) else None
+        words = [_ascii(name, MAX_NAME)] if isinstance(name, str) else []
+        words += [f"{chance[0]:.2f}"] if chance is not None else []
+        if words:
+            _tag(canvas, (left, top), " ".join(words), colour, size)
         if pose is not None:
             _arrow(canvas, (left, top, right, bottom), pose, thick)
     return np.vstack([canvas, _bar(picture.shape[1], label, size)])
@@ -80,14 +85,19 @@ def _arrow(canvas: Picture, box: tuple[int, int, int, int], pose: Sequence[float
 
 
 def _bar(width: int, label: str, size: float) -> Picture:
-    """One line of text, shrunk until it fits; OpenCV's font is trusted with ASCII only."""
-    text = "".join(sign if " " <= sign <= "~" else "?" for sign in label[:MAX_LABEL])
+    """One line of text, shrunk until it fits."""
+    text = _ascii(label, MAX_LABEL)
     rim = round(10 * size)
     (across, down), base = cv2.getTextSize(text, _FONT, size, 1)
     fitted = size * min(1.0, (width - 2 * rim) / max(across, 1))
     bar = np.full((down + base + 2 * rim, width, 3), _BAR, np.uint8)
     cv2.putText(bar, text, (rim, rim + down), _FONT, fitted, _TEXT, max(1, round(fitted * 1.5)), _LINE)
     return bar
+
+
+def _ascii(text: str, length: int) -> str:
+    """As much of it as is drawn; OpenCV's font is trusted with ASCII only."""
+    return "".join(sign if " " <= sign <= "~" else "?" for sign in text[:length])
 
 
 def _items(value: JsonValue) -> list[JsonValue]:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from node.assets import path as asset_path
-from node.errors import Invalid
-from node.pipeline.video.codec import check_picture, check_pixels
+from node.errors import Invalid, TooLarge
+from node.pipeline.video.codec import check_picture
 from node.pipeline.video.opencv import cv2
 from node.pipeline.video.pose import HeadPose, Points, eye_tilt, head_pose, is_up
 from node.pipeline.video.service import Picture, Pictures, Values
@@ -27,6 +27,7 @@ SCORE_THRESHOLD: Final = 0.6
 NMS_THRESHOLD: Final = 0.3
 TOP_K: Final = 5000  # candidates before overlap is removed: a limit of 100 loses a quarter of a crowd
 MAX_FACES: Final = 128  # the most probable ones; half of what one message may carry in pictures
+MAX_PIXELS: Final = 1920 * 1080  # the largest picture of a plan; a network keeps about 64 bytes for each pixel once it has run
 MAX_DETECTORS: Final = 6  # four resolutions and two odd sizes; each costs about 20 MB once it has run
 MIN_SIDE: Final = 16
 
@@ -58,7 +59,8 @@ class FaceDetection:
         picture = images[0]
         check_picture(picture)
         height, width = picture.shape[:2]
-        check_pixels(width, height)
+        if width * height > MAX_PIXELS:
+            raise TooLarge(f"a picture of {width} × {height}", hint=f"face_detection takes at most {MAX_PIXELS} pixels")
         if min(width, height) < MIN_SIDE:
             raise Invalid(f"a picture of {width} × {height} is too small: each side needs {MIN_SIDE} pixels")
         found = self._detect(picture)

@@ -1,6 +1,7 @@
 """What do the newest results say about a query, and how good can a configuration be?
 
-Pure figures: the runtime of a query from a window of results, and the model of accuracy that planners share.
+Pure figures: the runtime of a query from a window of results, and the model of accuracy that planners share. What stages gave
+may come from another node, so that nothing in an output is taken for a number before it was looked at.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from math import floor, sqrt
 from statistics import fmean, pstdev
 from typing import Final
 
+from pydantic import JsonValue
+
 from node.model.video import Resolution, Result, Runtime
 from node.pipeline.stage import ServiceSpec
 
@@ -17,16 +20,22 @@ WINDOW: Final = 30  # results
 STABLE_BELOW: Final = 0.3  # standard deviation of the object count
 HEIGHT_OF_SCALE: Final = 1080
 DEFAULT_OBJECT_PX: Final = 200.0  # width of an object at 1080p until one was seen
+MOST_OBJECTS: Final = 10_000  # in one picture: whoever claims more does not count
+MOST_FPS: Final = 1000.0
+MOST_PX: Final = 1e5  # how far from the origin a corner of a box can lie
+MOST_AREA: Final = 1e7  # of an object in px² at 1080p: four pictures of 16:9
 SPEED_PX_S: Final = 150.0  # how fast objects move at 1080p; a walker in a room
 
 
 def objects_of(result: Result) -> int:
-    """How many objects a result speaks of."""
+    """How many objects a result speaks of, at most `MOST_OBJECTS`."""
     boxes = result.output.get("bbox")
     if isinstance(boxes, list):
-        return len(boxes)
+        return min(len(boxes), MOST_OBJECTS)
     counts = result.output.get("count_result")
-    return sum(value for value in counts.values() if isinstance(value, int)) if isinstance(counts, dict) else 0
+    if not isinstance(counts, dict):
+        return 0
+    return min(sum(max(value, 0) for value in counts.values() if isinstance(value, int)), MOST_OBJECTS)
 
 
 def runtime_of(results: Sequence[Result]) -> Runtime:
@@ -45,7 +54,7 @@ def runtime_of(results: Sequence[Result]) -> Runtime:
         obj_stable=pstdev(counts) < STABLE_BELOW,
         latency_p50=_quantile(latencies, 0.5),
         latency_p95=_quantile(latencies, 0.95),
-        fps=(len(window) - 1) / span if span > 0 else 0.0,
+        fps=min((len(window) - 1) / span, MOST_FPS) if span > 0 else 0.0,
         stage_ms={stage: fmean(result.stage_ms.get(stage, 0.0) for result in window) for stage in stages},
     )
 
@@ -70,14 +79,18 @@ def accuracy_of(
 
 def _mean_area(result: Result) -> float:
     boxes = result.output.get("bbox")
-    if not isinstance(boxes, list) or not boxes or not result.height:
+    if not isinstance(boxes, list) or not result.height:
         return 0.0
-    areas = [
-        abs(float(box[2]) - float(box[0])) * abs(float(box[3]) - float(box[1]))  # type: ignore[arg-type]
-        for box in boxes
-        if isinstance(box, list) and len(box) == 4
-    ]
-    return fmean(areas) * (HEIGHT_OF_SCALE / result.height) ** 2 if areas else 0.0
+    areas = [area for box in boxes if (area := _area(box)) is not None]
+    return min(fmean(areas) * (HEIGHT_OF_SCALE / result.height) ** 2, MOST_AREA) if areas else 0.0
+
+
+def _area(box: JsonValue) -> float | None:
+    """Pixels inside a box; None for what is no box."""
+    if not isinstance(box, list) or len(box) != 4:
+        return None
+    edges = [float(edge) for edge in box if isinstance(edge, int | float) and -MOST_PX <= edge <= MOST_PX]
+    return abs(edges[2] - edges[0]) * abs(edges[3] - edges[1]) if len(edges) == 4 else None
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -9,23 +9,38 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, Forbidden, Invalid, NotFound, PeerUnreachable, Problem, Unavailable
+from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, PeerUnreachable, Problem
 from node.model.message import (
     JOB_PICTURE,
+    JOB_PLAN,
     JOB_PROGRESS,
     JOB_STOP,
+    Failure,
     JobPictureRequest,
+    JobPlan,
     JobProgress,
     JobProgressReply,
     JobStop,
 )
 from node.model.value import new_id
-from node.model.video import QUERY_LIFE, Constraint, Event, Plan, Query, QueryRequest, QueryState, Result, Runtime
-from node.pipeline.stage import check_pipeline
+from node.model.video import (
+    QUERY_LIFE,
+    Constraint,
+    Event,
+    Placement,
+    Plan,
+    Query,
+    QueryRequest,
+    QueryState,
+    Result,
+    Runtime,
+    VideoConf,
+)
+from node.pipeline.stage import SERVICES, check_pipeline
 from node.pipeline.video.profile import WINDOW, runtime_of
 from node.roles.shared.registry import Registry
 from node.storage import Store
@@ -34,18 +49,23 @@ from node.transport.base import Answer, Call, Transport
 log = logging.getLogger(__name__)
 
 PICTURE_TIMEOUT_S: Final = 5.0
+PLAN_TIMEOUT_S: Final = 3.0
 STOP_TIMEOUT_S: Final = 2.0
 UNSEEN: Final = 120  # four seconds at 30 fps, twice the longest tick that makes sense
 PLANS_AT_HAND: Final = 4  # results of a plan arrive a few frames after the next one was chosen
 
 
 class Live:
-    """What is kept at hand of a running query; `unseen` are the results that the planner was not told of yet."""
+    """What is kept at hand of a running query.
+
+    `unseen` are the results that the planner was not told of yet; `held` says that the plan was chosen by hand and is to stay.
+    """
 
     def __init__(self) -> None:
         self.results: deque[Result] = deque(maxlen=WINDOW)
-        self.unseen: deque[Result] = deque(maxlen=UNSEEN)
+        self.unseen: deque[Result | Failure] = deque(maxlen=UNSEEN)
         self.plans: dict[int, Plan] = {}
+        self.held = False
 
     def remember(self, plan: Plan) -> None:
         """Keeps the plan for the results that will come under it."""
@@ -76,7 +96,7 @@ class QueryManager:
         self._transport = transport
         self._clock = clock
         self._live: dict[str, Live] = {}
-        self._arrived = asyncio.Condition()
+        self._bells: dict[str, asyncio.Event] = {}
         self.changed: Callable[[], None] = lambda: None
 
     def register(self) -> None:
@@ -133,6 +153,7 @@ class QueryManager:
         if query.state in QUERY_LIFE.terminal:
             raise Conflict(f"query {query.id} is {query.state}", hint="submit a new one")
         query = await self._store.queries.set_constraint(query.id, constraint)
+        self.live(query.id).held = False
         self.changed()
         return query
 
@@ -145,22 +166,28 @@ class QueryManager:
         query = await self.get(ref)
         if query.state is not QueryState.STOPPED:
             query = await self._store.queries.transition(query.id, "stop")
-            await self._over(query)
+            self._over(query)
             await self._tell_stop(query)
         return query
 
     async def results(self, ref: str, after: int, limit: int, wait: float) -> tuple[tuple[int, Result], ...]:
         """Results behind the cursor `after`; where there are none yet, waits up to `wait` seconds for one, or for the end."""
         query_id = await self._store.queries.resolve(ref)
-        found = await self._store.queries.results(query_id, after, limit)
-        try:
-            async with self._clock.timeout(wait), self._arrived:
-                while not found and (await self._store.queries.get(query_id)).state not in QUERY_LIFE.terminal:
-                    await self._arrived.wait()
-                    found = await self._store.queries.results(query_id, after, limit)
-        except TimeoutError:
-            return ()
-        return found
+        deadline = self._clock.monotonic() + wait
+        while (left := deadline - self._clock.monotonic()) > 0:
+            bell = self._bells.setdefault(query_id, asyncio.Event())  # before the store is read: it rings for what comes later
+            over = (await self._store.queries.get(query_id)).state in QUERY_LIFE.terminal
+            found = await self._store.queries.results(query_id, after, limit)
+            if over:
+                self._ring(query_id)
+            if over or found:
+                return found
+            try:
+                async with self._clock.timeout(left):
+                    await bell.wait()
+            except TimeoutError:
+                break
+        return await self._store.queries.results(query_id, after, limit)
 
     async def runtime(self, ref: str) -> Runtime:
         """The figures of the newest results."""
@@ -168,6 +195,45 @@ class QueryManager:
         if query_id in self._live:
             return runtime_of(tuple(self._live[query_id].results))
         return runtime_of(await self._store.queries.newest(query_id, WINDOW))
+
+    async def newest(self, ref: str, count: int) -> tuple[tuple[Result, Runtime], ...]:
+        """The last results, oldest first, each with the figures of the window that it ended."""
+        found = await self._store.queries.newest(await self._store.queries.resolve(ref), count + WINDOW - 1)
+        return await asyncio.to_thread(_with_figures, found, count)  # a hundred of them take 20 ms
+
+    async def choose(self, ref: str, video_conf: VideoConf, flow_mapping: Mapping[str, Placement]) -> Query:
+        """The query under a plan of its user's choice. Repeating it tells the edge again.
+
+        The scheduler leaves it alone until the constraint changes, a node of the plan cannot be used, or this cloud is started
+        anew.
+
+        Raises:
+            Invalid: a stage without a place, a place without a stage, a node or a model that is not there.
+            Conflict: the query is over, or was planned anew at the same moment.
+            PeerUnreachable, DeadlineExceeded: the edge does not answer; the plan is kept all the same.
+        """
+        query = await self.get(ref)
+        if query.state in QUERY_LIFE.terminal:
+            raise Conflict(f"query {query.id} is {query.state}", hint="submit a new one")
+        self._check_mapping(query, flow_mapping)
+        epoch = query.plan.epoch + 1 if query.plan else 1
+        plan = Plan(epoch=epoch, video_conf=video_conf, flow_mapping=dict(flow_mapping))
+        live = self.live(query.id)
+        before, live.held = live.held, True  # first of all: the scheduler may come by while the store writes
+        try:
+            if query.plan is not None and plan.same_choice(query.plan):
+                plan = query.plan
+            else:
+                query = await self._store.queries.set_plan(query.id, plan)
+                log.info("plan chosen by hand", extra={"query": query.id, "epoch": plan.epoch})
+        except EcnodeError:
+            live.held = before
+            raise
+        live.remember(plan)
+        if query.state is QueryState.RUNNING:
+            await self._transport.call(query.node, JOB_PLAN, JobPlan(query=query.id, plan=plan), timeout=PLAN_TIMEOUT_S)
+        self.changed()
+        return query
 
     async def picture(self, ref: str) -> tuple[bytes, Result]:
         """The newest processed frame as an annotated JPEG, and its result.
@@ -197,18 +263,39 @@ class QueryManager:
     async def fail(self, query: Query, reason: str) -> None:
         """Ends a query that cannot go on."""
         log.warning("query failed", extra={"query": query.id, "reason": reason})
-        await self._over(await self._store.queries.transition(query.id, "fail", reason))
+        self._over(await self._store.queries.transition(query.id, "fail", reason))
 
     async def _tell_stop(self, query: Query) -> None:
         try:
             await self._transport.call(query.node, JOB_STOP, JobStop(query=query.id), timeout=STOP_TIMEOUT_S)
-        except Unavailable as error:  # the scheduler's search for strays will find the job, or its results be refused
+        except EcnodeError as error:  # the scheduler's search for strays will find the job, or its results be refused
             log.info("edge not told of the stop yet", extra={"query": query.id, "reason": error.message})
 
-    async def _over(self, query: Query) -> None:
+    def _over(self, query: Query) -> None:
         self._live.pop(query.id, None)
-        async with self._arrived:
-            self._arrived.notify_all()
+        self._ring(query.id)
+
+    def _ring(self, query_id: str) -> None:
+        """Wakes those who wait for news of one query, and nobody else."""
+        if (bell := self._bells.pop(query_id, None)) is not None:
+            bell.set()
+
+    def _check_mapping(self, query: Query, flow_mapping: Mapping[str, Placement]) -> None:
+        stages = dict.fromkeys((*query.pipeline, *flow_mapping))
+        problems = []
+        for stage in stages:
+            place = flow_mapping.get(stage)
+            if place is None or stage not in query.pipeline:
+                fault = "has no place" if place is None else f"is no stage of query {query.id}"
+            elif place.node != self._registry.here().name and self._registry.view(place.node) is None:
+                fault = f"no node '{place.node}' has joined"
+            elif place.model_id >= SERVICES[stage].models:
+                fault = f"has no model {place.model_id}"
+            else:
+                continue
+            problems.append(Problem(f"flow_mapping.{stage}", fault))
+        if problems:
+            raise Invalid("the plan does not fit the query", problems=problems)
 
     def _check(self, request: QueryRequest) -> None:
         check_pipeline(request.pipeline)
@@ -234,12 +321,18 @@ class QueryManager:
         query = await self._store.queries.append(query.id, progress.attempt, progress.results, progress.tally)
         live = self.live(query.id)
         live.results.extend(progress.results)
-        live.unseen.extend(progress.results)
+        live.unseen.extend([*progress.results, *progress.failures])
         if progress.outcome is not None:
             event = "end" if progress.outcome.state == "finished" else "fail"
             query = await self._store.queries.transition(query.id, event, progress.outcome.reason)
             log.info("query over", extra={"query": query.id, "state": query.state, "reason": query.reason})
-            await self._over(query)
-        async with self._arrived:
-            self._arrived.notify_all()
+            self._over(query)
+        self._ring(query.id)
         return Answer(JobProgressReply(wanted=True))
+
+
+def _with_figures(results: Sequence[Result], count: int) -> tuple[tuple[Result, Runtime], ...]:
+    first = max(0, len(results) - count)
+    return tuple(
+        (results[place], runtime_of(results[max(0, place - WINDOW + 1) : place + 1])) for place in range(first, len(results))
+    )

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from pydantic import ValidationError
+
 from node import failpoints
 from node.clock import Clock
-from node.errors import EcnodeError, NotFound, Rejected
-from node.model.message import JOB_PROGRESS, JobProgress, JobStart
+from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Unavailable
+from node.model.message import JOB_PROGRESS, Failure, JobProgress, JobStart
 from node.model.video import Outcome, Plan, Result, Tally
 from node.pipeline.video.profile import objects_of
 from node.roles.edge.source_reader import Capture, SourceReader
@@ -33,6 +35,7 @@ WINDOW: Final = 2  # one picture on its way or in a worker, one behind it; more 
 FRAME_LIFE_S: Final = 5.0  # a picture older than this is of no use to anybody
 RESULTS_WAITING: Final = 2000  # more than a minute at 30 fps while the cloud is away
 RESULTS_AT_ONCE: Final = 16  # × 20 kB for 256 faces with their poses: a third of what a message may hold
+FAILURES_AT_ONCE: Final = 16  # the newest; that a node fails is known after one of them
 RETRY_S: Final = 1.0
 
 
@@ -97,6 +100,7 @@ class Job:
         self._mailbox: Capture | None = None
         self._working: set[asyncio.Task[None]] = set()
         self._results: deque[Result] = deque()
+        self._failures: deque[Failure] = deque(maxlen=FAILURES_AT_ONCE)
         self._loop_number = 0
         self._newest: tuple[Capture, Result] | None = None
         self._outcome: Outcome | None = None
@@ -206,10 +210,13 @@ class Job:
         deadline = capture.captured + FRAME_LIFE_S
         try:
             await self._runner.run(self._pipeline, plan, capture.frame, deadline=deadline, run=work.run)
+            result = self._result(capture, plan, work.run)
         except EcnodeError as error:
             log.warning("frame failed", extra={"query": self.query, "frame": capture.number, "reason": error.message})
+            if isinstance(error, Unavailable) and work.run.stage:
+                self._failures.append(Failure(plan_epoch=plan.epoch, stage=work.run.stage))
         else:
-            self._keep(capture, self._result(capture, plan, work.run))
+            self._keep(capture, result)
             work.processed = True
 
     def _worked(self, work: _Work, task: asyncio.Task[None]) -> None:
@@ -226,13 +233,25 @@ class Job:
         self._news.set()
 
     def _result(self, capture: Capture, plan: Plan, run: Run) -> Result:
-        self._loop_number += 1
+        """The next result.
+
+        Raises:
+            Invalid: a stage gave what no result can hold.
+        """
+        try:
+            result = self._made(capture, plan, run)
+        except ValidationError as error:
+            raise Invalid(f"a stage gave what no result can hold: {error.errors()[0]['msg']}") from error
+        self._loop_number = result.n_loop
+        return result
+
+    def _made(self, capture: Capture, plan: Plan, run: Run) -> Result:
         now = self._clock.monotonic()
         # video.md: the summed stage time over the camera frames that this picture stands for
         covered = self._reader.fps / min(plan.video_conf.fps, self._reader.fps) + 1
         return Result(
             attempt=self.attempt,
-            n_loop=self._loop_number,
+            n_loop=self._loop_number + 1,
             cam_frame_id=capture.camera_frame,
             conf_frame_id=capture.number,
             captured_at=self._clock.wall() - (now - capture.captured),
@@ -267,21 +286,31 @@ class Job:
                 answer = await self._transport.call(self._cloud, JOB_PROGRESS, progress, timeout=FRAME_LIFE_S)
             except Rejected as error:
                 log.error("cloud refused the results", extra={"query": self.query, "reason": error.message})
-                break
+                if not progress.results or isinstance(error, Conflict | Forbidden | NotFound):
+                    break
+                self._sent(progress)  # what one of them holds cannot be told: they are lost, the job is not
+                self._news.set()
+                continue
             except EcnodeError as error:
                 log.info("results wait", extra={"query": self.query, "reason": error.message})
                 await self._clock.sleep(RETRY_S)
                 self._news.set()
                 continue
-            for result in progress.results:
-                if self._results and self._results[0] is result:
-                    self._results.popleft()
+            self._sent(progress)
             if progress.outcome is not None or not answer.body.wanted:
                 break
             if self._results or self._finished:
                 self._news.set()
         self._stopped = True
         self._reader.untap(self._key)
+
+    def _sent(self, progress: JobProgress) -> None:
+        for failure in progress.failures:
+            if self._failures and self._failures[0] is failure:
+                self._failures.popleft()
+        for result in progress.results:
+            if self._results and self._results[0] is result:
+                self._results.popleft()
 
     @property
     def _finished(self) -> bool:
@@ -290,4 +319,11 @@ class Job:
     def _progress(self) -> JobProgress:
         batch = tuple(self._results)[:RESULTS_AT_ONCE]
         outcome = self._outcome if self._finished and len(batch) == len(self._results) else None
-        return JobProgress(query=self.query, attempt=self.attempt, tally=self.tally(), results=batch, outcome=outcome)
+        return JobProgress(
+            query=self.query,
+            attempt=self.attempt,
+            tally=self.tally(),
+            results=batch,
+            failures=tuple(self._failures),
+            outcome=outcome,
+        )

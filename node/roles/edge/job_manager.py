@@ -5,6 +5,7 @@ It answers the cloud's four job messages. A start that is repeated changes nothi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Final
@@ -42,6 +43,8 @@ class JobManager:
         self._bench = bench
         self._readers = {name: SourceReader(name, config, spawner, arena, bench.clock) for name, config in sources.items()}
         self._jobs: dict[str, Job] = {}
+        self._changing = asyncio.Lock()  # ending a job takes time: two starts at once would leave one that nobody owns
+        self._closed = False
 
     def register(self, transport: Transport) -> None:
         """Has the cloud's messages answered; only before the transport starts."""
@@ -52,9 +55,9 @@ class JobManager:
 
     async def stop(self) -> None:
         """Ends every job and every capture process. Harmless when repeated."""
-        for job in self._jobs.values():
-            await job.stop()
-        self._jobs.clear()
+        self._closed = True  # the cloud's messages come in until the transport stops, which is later
+        async with self._changing:
+            await self._forget(set(self._jobs))
         for reader in self._readers.values():
             await reader.stop()
 
@@ -71,25 +74,32 @@ class JobManager:
         reader = self._readers.get(start.source)
         if reader is None:
             raise NotFound(f"no source is called '{start.source}'", hint=f"there are: {', '.join(self._readers) or 'none'}")
+        async with self._changing:
+            await self._take_on(start, call.peer.name, reader)
+        return Answer(Received())
+
+    async def _take_on(self, start: JobStart, cloud: str, reader: SourceReader) -> None:
+        if self._closed:
+            raise Busy("this edge is stopping")
         running = self._jobs.get(start.query)
         if running is not None and not running.over and running.attempt >= start.attempt:
             running.use(start.plan)
-            return Answer(Received())
+            return
         await self._forget({start.query} | {query for query, job in self._jobs.items() if job.over})
         if len(self._jobs) >= JOBS:
             raise Busy(f"{JOBS} jobs run on this edge already", hint="stop one, or use another edge")
-        job = Job(start, call.peer.name, reader, self._bench)
+        job = Job(start, cloud, reader, self._bench)
         self._jobs[start.query] = job
         job.start()
         log.info("job started", extra={"query": start.query, "attempt": start.attempt, "source": start.source})
-        return Answer(Received())
 
     async def _plan(self, _call: Call, message: JobPlan) -> Answer[Received]:
         self._job(message.query).use(message.plan)
         return Answer(Received())
 
     async def _stop(self, _call: Call, message: JobStop) -> Answer[Received]:
-        await self._forget({message.query})
+        async with self._changing:
+            await self._forget({message.query})
         return Answer(Received())
 
     async def _picture(self, _call: Call, request: JobPictureRequest) -> Answer[JobPictureReply]:

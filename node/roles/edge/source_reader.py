@@ -129,18 +129,25 @@ class SourceReader:
     async def _read(self) -> None:
         while self._taps:
             try:
-                reason = await self._session()
+                await self._session()
             except ChildLost as error:
-                reason = error.message
-            if self._state in {SourceState.ENDED, SourceState.BROKEN} or reason:
-                log.info("source ended", extra={"source": self.name, "reason": reason or "end of stream"})
-                self._reason = reason or ""
-                for tap in list(self._taps.values()):
-                    tap.taker.source_ended(reason)
-                self._taps.clear()
+                self._over(error.message)
 
-    async def _session(self) -> str | None:
-        """Runs one capture process until its source ends, breaks, or nobody wants it; why it broke, if it did."""
+    def _over(self, reason: str | None) -> None:
+        """Tells those who tap now; who comes while the process is seen to its end gets a process of his own."""
+        log.info("source ended", extra={"source": self.name, "reason": reason or "end of stream"})
+        self._state = SourceState.BROKEN if reason else SourceState.ENDED
+        self._reason = reason or ""
+        for job, tap in list(self._taps.items()):
+            self.untap(job)
+            tap.taker.source_ended(reason)
+
+    async def _session(self) -> None:
+        """Runs one capture process until its source ends, breaks, or nobody wants it.
+
+        Raises:
+            ChildLost: it could not be started, or took no orders any more.
+        """
         self._state, self._reason = SourceState.OPEN, ""
         settings: dict[str, JsonValue] = {
             "url": self._config.url,
@@ -160,10 +167,10 @@ class SourceReader:
         try:
             await asyncio.wait({steering, listening}, return_when=asyncio.FIRST_COMPLETED)
             if listening.done():
-                return listening.result()
-            self._state = SourceState.IDLE
-            steering.result()
-            return None
+                self._over(listening.result())
+            else:
+                self._state = SourceState.IDLE
+                steering.result()
         finally:
             for task in (steering, listening):
                 task.cancel()
@@ -208,7 +215,6 @@ class SourceReader:
                 case "untapped":
                     _release(self._leaving.pop(cast(str, header["job"]), None))
                 case "ended" | "broken":
-                    self._state = SourceState.ENDED if header["op"] == "ended" else SourceState.BROKEN
                     for job, number in cast(dict[str, int], header["counts"]).items():
                         if job in self._taps:
                             self._taps[job].taker.counted(number)

@@ -21,12 +21,16 @@ from node.transport.base import Transport
 
 @dataclass(slots=True)
 class Run:
-    """What the stages gave so far, the seconds each took (the way to another node included) and the bytes sent away."""
+    """What the stages gave so far, the seconds each took (the way to another node included) and the bytes sent away.
+
+    `stage` is the one that was begun last: where the picture is, or where it was lost.
+    """
 
     values: dict[str, JsonValue] = field(default_factory=dict)
     pictures: dict[str, Sequence[bytes | bytearray | memoryview]] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
     bytes_moved: int = 0
+    stage: str = ""
 
     def add(self, values: Mapping[str, JsonValue], pictures: PictureBlobs) -> None:
         """Takes over what a stage gave."""
@@ -56,6 +60,7 @@ class StageRunner:
         """
         for stage in pipeline:
             began = self._clock.monotonic()
+            run.stage = stage
             place = plan.flow_mapping[stage]
             if place.node == self._here:
                 outcome = await self._compute.call(
@@ -82,4 +87,9 @@ class StageRunner:
         blobs = [blob for given in pictures.values() for blob in given]
         run.bytes_moved += sum(len(blob) for blob in blobs)
         answer = await self._transport.call(place.node, COMPUTE_RUN, request, blobs=blobs, timeout=max(timeout, 0.001))
-        run.add(answer.body.values, unpack(answer.body.pictures, answer.blobs))
+        gives = SERVICES[stage].gives  # a peer adds what its stage is for, and replaces nothing else
+        came = unpack(answer.body.pictures, answer.blobs)
+        run.add(
+            {name: value for name, value in answer.body.values.items() if name in gives},
+            {name: given for name, given in came.items() if name in gives},
+        )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 SLOT_BYTES: Final = 1920 * 1080 * 3
-SLOTS: Final = 64  # 16 jobs × (1 waiting + 2 in flight + 1 newest); 398 MB if every slot was ever written
+SLOTS: Final = 96  # 16 jobs × (2 granted + 1 waiting + 2 in flight + 1 newest); 597 MB if every slot was ever written
 
 
 class Lease:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,7 +37,7 @@ class _Worker:
     def run(self, message: Message) -> tuple[dict[str, Any], list[bytes]]:
         header = cast(dict[str, Any], message.header)
         service = self._service(header["service"], header["model_id"])
-        pictures = self._pictures(header["pictures"], iter(message.blobs))
+        pictures = self._pictures(header["pictures"], message.blobs)
         began = self._clock.monotonic()
         values, given = service.run(header["values"], pictures)
         seconds = self._clock.monotonic() - began
@@ -47,7 +47,7 @@ class _Worker:
 
     def annotate(self, message: Message) -> tuple[dict[str, Any], list[bytes]]:
         header = cast(dict[str, Any], message.header)
-        (frame,) = self._pictures(header["pictures"], iter(message.blobs))["image"]
+        (frame,) = self._pictures(header["pictures"], message.blobs)["image"]
         drawn = draw.annotate(frame, header["values"], header["label"])
         return {}, [codec.encode_jpeg(drawn)]
 
@@ -61,17 +61,19 @@ class _Worker:
             self._loaded[name, model_id] = make(self._assets, model_id)
         return self._loaded[name, model_id]
 
-    def _pictures(self, entries: Sequence[Mapping[str, Any]], blobs: Iterator[bytes]) -> dict[str, list[Picture]]:
+    def _pictures(self, entries: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) -> dict[str, list[Picture]]:
+        codec.check_together(blobs)
+        rest = iter(blobs)
         pictures: dict[str, list[Picture]] = {}
         for entry in entries:
             if "slot" in entry:
                 pictures[entry["name"]] = [self._frame(entry)]
             else:
-                pictures[entry["name"]] = [self._decode(entry, next(blobs)) for _ in range(entry["count"])]
+                pictures[entry["name"]] = [self._decode(entry, next(rest)) for _ in range(entry["count"])]
         return pictures
 
     def _decode(self, entry: Mapping[str, Any], blob: bytes) -> Picture:
-        picture = codec.decode_jpeg(blob)
+        picture = codec.decode_picture(blob)
         return codec.resize(picture, entry["width"], entry["height"]) if "width" in entry else picture
 
     def _frame(self, entry: Mapping[str, Any]) -> Picture:

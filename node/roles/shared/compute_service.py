@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, cast
 from pydantic import JsonValue
 
 from node.clock import Clock
-from node.errors import EcnodeError, Invalid, NotFound
+from node.errors import Busy, EcnodeError, Invalid, NotFound
 from node.model.cluster import ServiceReport
 from node.model.message import COMPUTE_RUN, ComputeReply, ComputeRequest, Pictures
 from node.model.video import Resolution
@@ -20,10 +20,11 @@ from node.pipeline.stage import SERVICES, ServiceSpec
 from node.roles.shared.arena import FrameArena, Lease
 from node.roles.shared.channel import Message
 from node.roles.shared.processes import Spawner
-from node.roles.shared.worker_pool import HANG_S, WorkerPool
+from node.roles.shared.worker_pool import HANG_S, QUEUE, WorkerPool
 from node.transport.base import Answer, Blob, Call, Transport
 
 WAITS_KEPT: Final = 30
+PEERS_SHARE: Final = QUEUE // 2  # of the queue: however many peers ask, a node's own jobs find room
 PictureBlobs: TypeAlias = Mapping[str, Sequence[Blob]]
 """Encoded pictures by the name of the input or output that they belong to."""
 
@@ -108,7 +109,7 @@ class ComputeService:
         self._figures[service].objects = objects
 
     def reports(self) -> tuple[ServiceReport, ...]:
-        """What the heartbeat says of each service."""
+        """What the heartbeat says of the services that this node offers: those that it has measured."""
         return tuple(
             ServiceReport(
                 name=name,
@@ -121,6 +122,7 @@ class ComputeService:
                 failures=figures.failures,
             )
             for name, figures in self._figures.items()
+            if figures.profile
         )
 
     async def call(
@@ -179,6 +181,8 @@ class ComputeService:
         return answer.blobs[0]
 
     async def _answer(self, call: Call, request: ComputeRequest) -> Answer[ComputeReply]:
+        if self._pool.queued >= PEERS_SHARE:
+            raise Busy(f"{self._pool.queued} calls wait here already", hint="run the stage on another node")
         pictures = unpack(request.pictures, call.blobs)
         outcome = await self.call(request.service, request.model_id, request.values, pictures, deadline=call.deadline)
         counts = tuple(Pictures(name=name, count=len(given)) for name, given in outcome.pictures.items())

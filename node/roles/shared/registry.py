@@ -100,7 +100,6 @@ class Registry:
         return Answer(ReportReply(name=self._here().name))
 
     def _link(self, peer: Peer, up: bool) -> None:
-        log.info("link up" if up else "link down", extra={"peer": peer.name})
         entry = self._entries.get(peer.name)
         if entry is not None:
             entry.linked = up

@@ -29,10 +29,12 @@ class Machine:
         psutil.cpu_percent(interval=None)  # the first reading has nothing to compare with
 
     def figures(self) -> dict[str, float]:
-        """CPU and memory in use as fractions, resident memory of this process in MiB."""
+        """CPU and memory in use as fractions, memory of the machine and resident memory of this process in MiB."""
+        memory = psutil.virtual_memory()
         return {
             "cpu_fraction": min(psutil.cpu_percent(interval=None) / 100, 1.0),
-            "memory_fraction": psutil.virtual_memory().percent / 100,
+            "memory_fraction": memory.percent / 100,
+            "memory_mib": memory.total / 2**20,
             "rss_mib": self._process.memory_info().rss / 2**20,
         }
 

@@ -90,7 +90,7 @@ class WorkerPool:
 
         Raises:
             Busy: the queue is full.
-            DeadlineExceeded: `deadline`, a time of the clock, passed before a worker was free.
+            DeadlineExceeded: `deadline`, a time of the clock, passed.
             ChildLost: the worker died over the call.
             TooLarge, Invalid: the call cannot be told to a worker.
             EcnodeError: what the worker reported.
@@ -102,7 +102,11 @@ class WorkerPool:
         self._queue.append(work)
         async with self._arrived:
             self._arrived.notify()
-        return await work.done
+        try:
+            async with self._clock.timeout(deadline - self._clock.monotonic()):
+                return await work.done
+        except TimeoutError as error:  # what has begun is finished by its worker, for nobody; its slot is held until then
+            raise DeadlineExceeded("the deadline passed before a worker had answered") from error
 
     async def _keep_worker(self, number: int) -> None:
         child: Child | None = None

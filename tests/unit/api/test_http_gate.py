@@ -24,7 +24,7 @@ def test_health_is_open_and_the_rest_is_not(door: Any) -> None:
     assert door.raw("GET", "/readyz", token=None).status == 200
     for route in ROUTES:
         if route.scope > 0:
-            path = route.path.replace("{ref}", "q-1")
+            path = route.path.replace("{ref}", "q-1").replace("{id}", "k-1")
             reply = door.raw(route.method, path, token=None)
             assert reply.status == 401, route
             assert reply.headers["WWW-Authenticate"].startswith("Bearer")

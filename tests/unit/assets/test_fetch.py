@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def offer(index: Path, members: Mapping[str, bytes]) -> None:
 def manifest(member: str = "toy/model.bin", file: str = "model.bin", content: bytes = CONTENT) -> Manifest:
     digest = hashlib.sha256(content).hexdigest()
     asset = Asset("model", file, "toy-models", "1.0", member, digest, len(content), "CC0")
-    return Manifest("3.11", "cp", ("manylinux_2_28_x86_64",), (asset,), Derived(0, (), ""))
+    return Manifest("3.11", "cp", ("manylinux_2_28_x86_64",), "toy-node==1.0", (asset,), ())
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -140,12 +141,29 @@ def test_an_asset_that_nobody_knows_is_named() -> None:
 
 def test_derived_files_are_made_anew_when_absent_or_of_another_recipe(assets: Path, tmp_path: Path) -> None:
     for asset in load_manifest().assets:
-        (tmp_path / asset.file).symlink_to(assets / asset.file)
-    assert missing(tmp_path) == load_manifest().derived.files
-    fetch(tmp_path, print)
+        if not asset.optional:
+            (tmp_path / asset.file).symlink_to(assets / asset.file)
+    collage = load_manifest().derived[0]
+    only = replace(
+        load_manifest(), assets=tuple(each for each in load_manifest().assets if not each.optional), derived=(collage,)
+    )
+    assert missing(tmp_path) == collage.files
+    fetch(tmp_path, print, only)
     assert missing(tmp_path) == ()
-    (tmp_path / "derived.recipe").write_text("0")
-    assert missing(tmp_path) == load_manifest().derived.files
+    (tmp_path / "collage.recipe").write_text("0")
+    assert missing(tmp_path) == collage.files
+
+
+def test_a_derived_file_that_came_out_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made_up.py").write_text("import pathlib, sys; pathlib.Path(sys.argv[2], 'out.bin').write_bytes(b'1')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pinned = Derived("made", "made_up", 1, (), ("out.bin",), "CC0", {"out.bin": hashlib.sha256(b"1").hexdigest()})
+    fetch(tmp_path / "right", print, replace(manifest(), assets=(), derived=(pinned,)))
+    assert files(tmp_path / "right") == {"out.bin": b"1", "made.recipe": b"1"}
+    other = replace(pinned, sha256={"out.bin": hashlib.sha256(b"2").hexdigest()})
+    with pytest.raises(AssetMissing, match=r"out\.bin is refused"):
+        fetch(tmp_path / "wrong", print, replace(manifest(), assets=(), derived=(other,)))
+    assert files(tmp_path / "wrong") == {}
 
 
 def test_the_assets_are_managed_without_opencv() -> None:

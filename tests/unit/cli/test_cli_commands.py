@@ -253,7 +253,7 @@ def test_watching_a_finished_query_sums_it_up(
     assert "delay 41 ms ≤ 300 ms ✓" in out
     assert "face_detection@edge-1 (host) 31 ms" in out
     assert "moved 1.1 MiB" in out
-    assert "finished after 3 results, latency p50 62 ms" in out
+    assert "finished after 3 results\nlatency p50 62 ms" in out
     assert "100% within 300 ms" in out
 
 
@@ -268,7 +268,7 @@ def test_watching_a_query_that_fails_ends_with_one(
     door.go(query, "fail")
     watching.join(10)
     assert codes == [1]
-    assert "failed: the test says so" in capsys.readouterr().out
+    assert "failed without a result: the test says so" in capsys.readouterr().out
 
 
 def test_watching_for_some_seconds_leaves_the_query_running(door: Any) -> None:
@@ -339,6 +339,33 @@ def test_the_config_names_the_data_directory(tmp_path: Path, capsys: pytest.Capt
     assert str(tmp_path / "data") in capsys.readouterr().err
     config.write_text("[nod]")
     assert run(["id", "-c", str(config)]) == 3
+
+
+def test_the_key_of_a_fresh_config_is_told_before_the_node_ever_ran(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert run(["id"]) == 4
+    assert run(["init", "--role", "edge", "--name", "edge-1"]) == 0
+    made = capsys.readouterr().out
+    assert run(["id"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] in made
+    assert run(["--node", "edge-1", "id"]) == 4  # a name means a node that runs
+    assert run(["logs"]) == 6
+
+
+def test_an_error_with_one_fault_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "node.toml"
+    config.write_text('schema = 1\n[node]\nname = "t-1"\nroles = ["talent"]\n')
+    assert run(["up", "-c", str(config)]) == 3
+    assert capsys.readouterr().err.count("role 'talent' is not built into this release") == 1
+
+
+@pytest.mark.parametrize("group", [[], ["queries"], ["config"], ["assets"]])
+def test_the_help_of_a_group_is_not_cut_off(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*group, "--help"]) == 0
+    assert "..." not in capsys.readouterr().out.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_init_keeps_the_key_that_is_there(runner: CliRunner) -> None:
 def test_init_refuses_a_bad_name_and_leaves_nothing_behind(runner: CliRunner, tmp_path: Path) -> None:
     result = runner.invoke(init, ["--name", 'a" \n'])
     assert result.exit_code == 3
+    assert result.stderr.startswith("--name ")
     assert not (tmp_path / "ecnode.toml").exists()
 
 
@@ -107,6 +108,14 @@ def test_check_of_an_invalid_config_names_the_line_and_ends_with_3(runner: CliRu
     result = runner.invoke(check, ["-c", "edge.toml"])
     assert result.exit_code == 3
     assert result.stdout == "✗ config   edge.toml line 4: transport.lisen: unknown setting, did you mean 'listen'?\n"
+
+
+def test_without_any_config_the_command_that_writes_one_is_named(runner: CliRunner) -> None:
+    for command, words in ((check, []), (config, ["show"]), (config, ["validate"])):
+        result = runner.invoke(command, words)
+        assert result.exit_code == 3
+        assert "there is no ./ecnode.toml" in result.output
+        assert "`ecnode init` writes one" in result.output
 
 
 def test_check_of_a_role_that_is_not_built_ends_with_3(runner: CliRunner, tmp_path: Path) -> None:

@@ -243,8 +243,9 @@ def test_a_huge_file_is_refused_unread(write: Write) -> None:
     assert "is larger than 1048576 bytes" in faults(write("#" * 2**20 + "\n"))[0]
 
 
-def test_no_config_at_all_names_what_is_required() -> None:
-    assert faults() == ["node: is required"]
+def test_no_config_at_all_names_the_command_that_writes_one() -> None:
+    (fault,) = faults()
+    assert "`ecnode init` writes one" in fault
 
 
 def test_a_newer_format_is_refused_with_the_way_out() -> None:
@@ -258,7 +259,8 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
         ("http.dashboard=true", "leave it false"),
         ("http.max_upload=1MiB", "nothing can be uploaded yet"),
         ("transport.advertise=tcp://10.0.0.5:7440", "over the links that they opened"),
-        ('http.compat=["video"]', "leave the list empty"),
+        ('http.compat=["pai"]', "'video' is"),
+        ('http.compat_open=["tasks"]', "'video' is"),
         ('http.tls={"cert": "a", "key": "b"}', "put a proxy"),
         ("storage.objects=s3://bucket", "leave it away"),
         ('storage.keep={"logs": "14d"}', "nothing is deleted yet"),
@@ -418,3 +420,10 @@ def test_the_config_is_looked_for_in_the_documented_order(tmp_path: Path) -> Non
     environment["ECNODE_CONFIG"] = str(named)
     assert config_files([], environment, here) == (named,)
     assert config_files([own, local], environment, here) == (own, local)
+
+
+def test_loopback_alone_opens_the_original_routes_by_default() -> None:
+    outside = ("node.roles=edge", "http.listen=0.0.0.0:7480")
+    assert loaded(sets=("node.roles=edge",)).config.http.compat_open == ("video",)
+    assert loaded(sets=outside).config.http.compat_open == ()
+    assert loaded(sets=(*outside, 'http.compat_open=["video"]')).config.http.compat_open == ("video",)

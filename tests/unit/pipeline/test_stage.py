@@ -24,7 +24,7 @@ def test_a_pipeline_gives_its_services_in_order() -> None:
 
 def test_an_unknown_service_is_named_with_the_known_ones() -> None:
     assert problems("face_detektion") == [
-        ("pipeline.0", "no service 'face_detektion'; there are: face_detection, face_alignment")
+        ("pipeline.0", "no service 'face_detektion'; there are: face_detection, face_alignment, car_detection")
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from node import assets as store
 from node.clock import SystemClock
-from node.errors import Busy, ChildLost, DeadlineExceeded, Invalid, NotFound
+from node.errors import Busy, ChildLost, DeadlineExceeded, Invalid, NotFound, TooLarge
 from node.roles.shared import worker_pool
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate
@@ -67,9 +67,20 @@ async def test_a_pipeline_runs_on_what_its_stages_give(service, heads):
 
 async def test_every_resolution_is_calibrated(service, assets):
     await calibrate(service, assets, CLOCK)
-    detection, alignment = service.reports()
+    detection, alignment, *_ = service.reports()
     assert 0 < detection.profile["360p"] < detection.profile["1080p"]
     assert detection.profile_objects == alignment.profile_objects > 0
+
+
+async def test_a_service_whose_model_is_not_there_is_not_offered_and_the_others_are(arena, assets, tmp_path):
+    for place in assets.iterdir():
+        if not place.name.startswith("centernet"):
+            (tmp_path / place.name).symlink_to(place)
+    service = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, tmp_path, workers=1)
+    serving = begin(service.run(), "compute")
+    await calibrate(service, tmp_path, CLOCK)
+    await end(serving)
+    assert [report.name for report in service.reports() if report.profile] == ["face_detection", "face_alignment"]
 
 
 async def test_a_call_whose_deadline_has_passed_is_not_executed(service, heads):
@@ -128,6 +139,15 @@ async def test_a_full_queue_is_said_at_once(service, heads, monkeypatch):
     assert len([result for result in results if isinstance(result, Outcome)]) in {1, 2}
 
 
+async def test_a_call_behind_a_hung_worker_ends_with_its_deadline(service, heads):
+    worker = await the_worker(service, heads)
+    worker.send_signal(signal.SIGSTOP)
+    calls = [asyncio.create_task(detect(service, heads, soon(0.3))) for _ in range(2)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(result) for result in results} == {DeadlineExceeded}
+    worker.send_signal(signal.SIGCONT)
+
+
 async def test_stopping_fails_the_calls_that_wait(arena, assets, heads):
     service = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, assets, workers=1)
     serving = begin(service.run(), "compute")
@@ -138,3 +158,10 @@ async def test_stopping_fails_the_calls_that_wait(arena, assets, heads):
     await end(serving)
     assert {type(result) for result in await asyncio.gather(*calls, return_exceptions=True)} == {ChildLost}
     assert not worker.is_running()
+
+
+async def test_crops_that_unpack_to_gigabytes_are_refused_and_the_worker_lives_on(service, heads):
+    worker = await the_worker(service, heads)
+    with pytest.raises(TooLarge, match="pixels together"):
+        await service.call("face_alignment", 0, {"bbox": [[0, 0, 1, 1]] * 20}, {"faces": (heads,) * 20}, deadline=soon())
+    assert worker.is_running()

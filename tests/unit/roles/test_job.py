@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.clock import ManualClock
-from node.errors import Invalid, PeerUnreachable, Unavailable
+from node.errors import Invalid, Malformed, PeerUnreachable, Unavailable
 from node.model.message import JobProgress, JobProgressReply, JobStart
 from node.model.video import Placement, Plan, StageRole, VideoConf
 from node.roles.edge.job import Bench, Job
@@ -45,15 +45,17 @@ class Runner:
     """Stages that end when and how the test says."""
 
     waiting: list[asyncio.Future] = field(default_factory=list)
+    gives: dict[str, object] = field(default_factory=lambda: {"bbox": []})
 
     def frame_leaves(self, _pipeline, _plan) -> bool:
         return False
 
     async def run(self, _pipeline, _plan, _frame, *, deadline, run) -> None:
+        run.stage = "face_detection"
         outcome = asyncio.get_running_loop().create_future()
         self.waiting.append(outcome)
         await outcome
-        run.add({"bbox": []}, {})
+        run.add(self.gives, {})
         run.stage_s["face_detection"] = 0.01
 
 
@@ -63,10 +65,13 @@ class Cloud:
 
     there: bool = False
     taken: list[JobProgress] = field(default_factory=list)
+    chokes_on: int | None = None
 
     async def call(self, _peer, _method, progress, *, timeout):
         if not self.there:
             raise PeerUnreachable("away")
+        if self.chokes_on in {result.n_loop for result in progress.results}:
+            raise Malformed("too many lists and maps")
         self.taken.append(progress)
         return Answer(JobProgressReply(wanted=True))
 
@@ -167,6 +172,19 @@ async def test_results_wait_for_a_cloud_that_is_away_and_come_once():
     stage.arena.close()
 
 
+async def test_a_frame_lost_for_want_of_a_node_is_told_with_its_stage_once():
+    stage = Stage()
+    stage.cloud.there = True
+    stage.job.start()
+    for error in (Unavailable("gone"), Invalid("its own fault"), None):
+        stage.take()
+        await stage.settle(error)
+    told = [(failure.plan_epoch, failure.stage) for progress in stage.cloud.taken for failure in progress.failures]
+    assert told == [(1, "face_detection")]
+    await stage.job.stop()
+    stage.arena.close()
+
+
 async def test_the_outcome_comes_with_the_last_result_and_ends_the_job():
     stage = Stage()
     stage.cloud.there = True
@@ -180,5 +198,35 @@ async def test_the_outcome_comes_with_the_last_result_and_ends_the_job():
     last = stage.cloud.taken[-1]
     assert (last.outcome.state, last.tally.in_flight) == ("finished", 0)
     assert stage.job.over
+    await stage.job.stop()
+    stage.arena.close()
+
+
+async def test_an_output_too_large_for_a_result_fails_its_frame_only():
+    stage = Stage()
+    stage.cloud.there, stage.runner.gives = True, {"bbox": [[0.5, 0.5, 0.5, 0.5]] * 4096}
+    stage.job.start()
+    stage.take()
+    await stage.settle(None)
+    stage.runner.gives = {"bbox": []}
+    stage.take()
+    await stage.settle(None)
+    tally = stage.job.tally()
+    assert (tally.captured, tally.processed, tally.failed) == (2, 1, 1)
+    assert [result.n_loop for progress in stage.cloud.taken for result in progress.results] == [1]
+    await stage.job.stop()
+    stage.arena.close()
+
+
+async def test_results_that_the_cloud_cannot_read_are_lost_and_the_job_goes_on():
+    stage = Stage()
+    stage.cloud.there, stage.cloud.chokes_on = True, 1
+    stage.job.start()
+    for _ in range(2):
+        stage.take()
+        await stage.settle(None)
+    assert not stage.job.over
+    assert stage.cloud.taken[-1].results[-1].n_loop == 2
+    assert stage.cloud.taken[-1].tally.processed == 2
     await stage.job.stop()
     stage.arena.close()

@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
+from pydantic import ValidationError
 from reports import PATIENT, a_report
 
 from node.clock import ManualClock
-from node.errors import Invalid, PeerUnreachable
+from node.errors import Busy, Conflict, Forbidden, Internal, Invalid, PeerUnreachable
 from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport
 from node.model.message import (
     JOB_PLAN,
@@ -17,16 +18,29 @@ from node.model.message import (
     JOB_START,
     JOB_STOP,
     NODE_REPORT,
+    Failure,
     JobPlan,
     JobProgress,
     JobStart,
     JobStop,
     Report,
 )
-from node.model.video import Constraint, Outcome, Query, QueryRequest, Result, Tally
+from node.model.video import (
+    Constraint,
+    Outcome,
+    Placement,
+    Query,
+    QueryRequest,
+    Resolution,
+    Result,
+    StageRole,
+    Tally,
+    VideoConf,
+)
 from node.pipeline.video.planner.base import Scheduler, load_scheduler
+from node.pipeline.video.profile import runtime_of
 from node.roles.cloud.query_manager import QueryManager
-from node.roles.cloud.scheduler import QueryScheduler
+from node.roles.cloud.scheduler import CALL_TIMEOUT_S, NO_OFFER_PATIENCE_S, QueryScheduler
 from node.roles.shared.registry import Registry
 from node.storage import open_store
 from node.transport.base import Answer
@@ -51,6 +65,10 @@ class Edge:
     stopped: list[str] = field(default_factory=list)
     running: dict[str, int] = field(default_factory=dict)
     refuses: Exception | None = None
+    keeps_strays: Exception | None = None
+    silent: bool = False
+    linked: bool = True
+    asked: int = 0
 
     async def open(self) -> None:
         self.transport = self.hub.transport("edge-1", {Role.EDGE}, self.clock, LinkOptions("edge-1", **PATIENT))
@@ -68,7 +86,7 @@ class Edge:
             services=SERVICES,
             sources=(SourceReport(id=0, name="lobby", fps=25.0, height=720),),
             jobs=tuple(JobReport(query=query, attempt=attempt) for query, attempt in self.running.items()),
-            links=(LinkReport(peer="cloud-1", rtt_ms=1.0),),
+            links=(LinkReport(peer="cloud-1", rtt_ms=1.0),) if self.linked else (),
         )
         await self.transport.call("cloud-1", NODE_REPORT, Report(report=report), timeout=1.0)
 
@@ -88,6 +106,11 @@ class Edge:
         return Answer(Received())
 
     async def _stop(self, _call, message: JobStop) -> Answer[Received]:
+        self.asked += 1
+        if self.keeps_strays:
+            raise self.keeps_strays
+        if self.silent:
+            await asyncio.Event().wait()
         self.stopped.append(message.query)
         self.running.pop(message.query, None)
         return Answer(Received())
@@ -107,6 +130,9 @@ class Stumbling:
 
     def observe(self, job_uid, plan, result) -> None:
         self._planner.observe(job_uid, plan, result)
+
+    def failed(self, job_uid, plan, stage) -> None:
+        self._planner.failed(job_uid, plan, stage)
 
     def forget(self, job_uid) -> None:
         self._planner.forget(job_uid)
@@ -167,7 +193,7 @@ async def system(tmp_path):
 
 async def until(cloud: Cloud, condition) -> None:
     """Gives the store's threads and the calls under way their turns; the clock stands still meanwhile."""
-    for _ in range(2000):
+    for _ in range(5000):
         if condition():
             return
         await cloud.store.queries.live()
@@ -176,7 +202,7 @@ async def until(cloud: Cloud, condition) -> None:
 
 async def settle(cloud: Cloud) -> None:
     """Enough turns for a whole round of the scheduler."""
-    for _ in range(50):
+    for _ in range(200):
         await cloud.store.queries.live()
 
 
@@ -248,6 +274,77 @@ async def test_a_changed_constraint_reaches_the_edge_as_a_newer_plan(system):
     assert edge.plans[0].plan.epoch == query.plan.epoch + 1
 
 
+def by_hand(node: str = "edge-1") -> tuple[VideoConf, dict[str, Placement]]:
+    place = Placement(node=node, role=StageRole.HOST if node == "edge-1" else StageRole.CLOUD)
+    return VideoConf(fps=1, resolution=Resolution.P360), {"face_detection": place, "face_alignment": place}
+
+
+async def test_a_plan_chosen_by_hand_stays_until_the_constraint_changes(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    chosen = await cloud.manager.choose(query.id, *by_hand())
+    assert edge.plans[-1].plan == chosen.plan
+    assert (chosen.plan.video_conf, chosen.plan.flow_mapping) == by_hand()
+    for _ in range(3):
+        await cloud.clock.advance(1.0)
+        await settle(cloud)
+    assert (await cloud.store.queries.get(query.id)).plan == chosen.plan
+    assert await cloud.manager.choose(query.id, *by_hand()) == chosen
+    assert [message.plan for message in edge.plans[-2:]] == [chosen.plan] * 2
+    await cloud.manager.constrain(query.id, Constraint(accuracy=1.0))
+    await until(cloud, lambda: edge.plans[-1].plan.epoch > chosen.plan.epoch)
+
+
+async def test_a_plan_chosen_by_hand_is_given_up_when_a_node_of_it_is_lost(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    chosen = await cloud.manager.choose(query.id, *by_hand("cloud-1"))
+    edge.linked = False
+    await edge.report()
+    await cloud.clock.advance(1.0)
+    await until(cloud, lambda: edge.plans[-1].plan.epoch > chosen.plan.epoch)
+    assert {place.node for place in edge.plans[-1].plan.flow_mapping.values()} == {"edge-1"}
+
+
+async def test_a_plan_chosen_before_the_start_is_the_one_that_is_started(system):
+    cloud, edge = system
+    cloud.planner.breaks_for.add((query := await cloud.submit()).id)
+    chosen = await cloud.manager.choose(query.id, *by_hand())
+    await until(cloud, lambda: bool(edge.started))
+    assert edge.started[0].plan == chosen.plan
+
+
+async def test_a_plan_that_does_not_fit_is_refused_with_every_fault(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    there = Placement(node="edge-1", role=StageRole.HOST)
+    mapping = {
+        "face_detection": there.replace(node="edge-9"),
+        "face_alignment": there.replace(model_id=7),
+        "car_detection": there,
+    }
+    with pytest.raises(Invalid) as refused:
+        await cloud.manager.choose(query.id, VideoConf(), mapping)
+    assert [problem.path for problem in refused.value.problems] == [f"flow_mapping.{stage}" for stage in mapping]
+    with pytest.raises(Invalid, match="does not fit"):
+        await cloud.manager.choose(query.id, VideoConf(), {"face_detection": there})
+    await cloud.manager.stop(query.id)
+    with pytest.raises(Conflict, match="stopped"):
+        await cloud.manager.choose(query.id, *by_hand())
+
+
+async def test_the_newest_results_come_with_the_figures_of_their_windows(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    results = tuple(a_result(query).replace(n_loop=number, delay=float(number)) for number in range(1, 41))
+    assert await edge.progress(query, results=results, tally=Tally(captured=40, processed=40))
+    found = await cloud.manager.newest(query.id, 10)
+    assert [result.n_loop for result, _ in found] == list(range(31, 41))
+    assert found[0][1] == runtime_of(results[1:31])
+    assert found[-1][1] == runtime_of(results)
+    assert len(await cloud.manager.newest(query.id, 500)) == 40
+
+
 async def test_an_edge_that_was_restarted_gets_the_query_again(system):
     cloud, edge = system
     query = await started(cloud, edge)
@@ -293,6 +390,17 @@ async def test_a_start_that_the_edge_refuses_fails_the_query_with_its_words(syst
     assert (await cloud.store.queries.get(query.id)).reason == "the camera is painted over"
 
 
+async def test_stages_leave_a_node_that_fails_them(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    stage, place = next(iter(query.plan.flow_mapping.items()))
+    failures = tuple(Failure(plan_epoch=query.plan.epoch, stage=stage) for _ in range(4))
+    assert await edge.progress(query, failures=failures)
+    await cloud.clock.advance(1.0)
+    await until(cloud, lambda: bool(edge.plans))
+    assert edge.plans[0].plan.flow_mapping[stage].node != place.node
+
+
 async def test_a_planner_that_breaks_over_one_query_keeps_no_other_waiting(system):
     cloud, edge = system
     broken = await started(cloud, edge)
@@ -310,3 +418,88 @@ async def test_a_job_whose_query_is_over_is_stopped(system):
     await edge.report()
     await cloud.clock.advance(1.0)
     await until(cloud, lambda: query.id in edge.stopped)
+
+
+@pytest.mark.parametrize("refusal", [Forbidden("no"), Internal("a fault over there"), PeerUnreachable("gone")])
+async def test_an_edge_that_will_not_stop_a_stray_job_does_not_end_the_cloud(system, refusal):
+    cloud, edge = system
+    edge.running = {"q-" + "0" * 26: 1}
+    edge.keeps_strays = refusal
+    await edge.report()
+    await cloud.clock.advance(1.0)
+    await started(cloud, edge)
+
+
+async def test_an_edge_that_does_not_answer_is_left_alone_until_the_next_round(system):
+    cloud, edge = system
+    edge.running = {f"q-{number:026}": 1 for number in range(100)}
+    edge.silent = True
+    await edge.report()
+    await cloud.clock.advance(1.0)
+    await settle(cloud)
+    assert edge.asked == 1
+    await cloud.clock.advance(CALL_TIMEOUT_S)
+    await settle(cloud)
+    await started(cloud, edge)
+    assert edge.asked <= 3
+
+
+async def test_an_edge_that_is_full_is_not_asked_again_at_every_tick(system):
+    cloud, edge = system
+    edge.refuses = Busy("16 jobs run on this edge already")
+    query = await cloud.submit()
+    for _ in range(4):
+        await settle(cloud)
+        await edge.report()
+        await cloud.clock.advance(1.0)
+    assert (await cloud.store.queries.get(query.id)).attempt == 1
+    edge.refuses = None
+    await cloud.clock.advance(2.0)
+    await until(cloud, lambda: bool(edge.started))
+    assert edge.started[0].attempt == 2
+
+
+async def test_a_query_from_before_a_restart_waits_for_nodes_that_still_measure(system):
+    cloud, edge = system
+    cloud.planner.plan = lambda *_known: None
+    query = await cloud.submit()
+    await settle(cloud)
+    old = query.replace(id="q-" + "0" * 26, created_at=1.0)
+    await cloud.store.queries.create(old)
+    await cloud.clock.advance(1.0)
+    await settle(cloud)
+    assert await state(cloud, old) == "unscheduled"
+    for _ in range(int(NO_OFFER_PATIENCE_S) + 1):
+        await edge.report()
+        await cloud.clock.advance(1.0)
+        await settle(cloud)
+    assert (await cloud.store.queries.get(old.id)).reason.startswith("no reachable node offers")
+
+
+async def test_a_result_that_arrives_while_the_store_is_read_ends_the_wait(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    read = cloud.store.queries.results
+
+    async def read_and_then_arrives(*which):
+        found = await read(*which)
+        if not found:
+            await edge.progress(query, results=(a_result(query),), tally=Tally(captured=1, processed=1))
+        return found
+
+    cloud.store.queries.results = read_and_then_arrives
+    assert len(await cloud.manager.results(query.id, 0, 10, 5.0)) == 1
+
+
+async def test_a_query_whose_edge_counts_without_end_can_still_be_stopped(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    with pytest.raises(ValidationError, match="tally"):
+        await edge.progress(query, tally=Tally(captured=2**53, processed=2**53))
+    await cloud.store.queries.append(query.id, 1, [], Tally(captured=2**52, failed=2**52))
+    await cloud.store.queries.append(query.id, await next_attempt(cloud, query), [], Tally(captured=2**53, skipped=2**53))
+    assert (await cloud.manager.stop(query.id)).state == "stopped"
+
+
+async def next_attempt(cloud: Cloud, query: Query) -> int:
+    return (await cloud.store.queries.begin_attempt(query.id)).attempt

@@ -10,7 +10,11 @@ from node.storage.connection import Reading, Writing, connect
 from node.storage.migrations import MIGRATIONS, Migration, migrate, version
 
 # Rows that a database of version n may hold, for the step from n to n + 1. Every step after the first needs an entry.
-ROWS_BEFORE: dict[int, tuple[str, ...]] = {0: ()}
+ROWS_BEFORE: dict[int, tuple[str, ...]] = {
+    0: (),
+    1: ("INSERT INTO counters VALUES ('boot', 7)",),
+    2: ("INSERT INTO counters VALUES ('boot', 7)",),
+}
 
 
 @pytest.fixture

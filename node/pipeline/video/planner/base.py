@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from node.errors import ConfigInvalid, Problem
 from node.model.cluster import ServiceReport
@@ -51,6 +51,7 @@ class ResourceInfo:
         return tuple(node for node in self.nodes if service in node.services and node.services[service].profile)
 
 
+@runtime_checkable
 class Scheduler(Protocol):
     """Chooses video configuration and placement for one query at a time."""
 
@@ -66,6 +67,9 @@ class Scheduler(Protocol):
 
     def observe(self, job_uid: str, plan: Plan, result: Result) -> None:
         """Takes one result of the query, under the plan that it was made with, into account."""
+
+    def failed(self, job_uid: str, plan: Plan, stage: str) -> None:
+        """A frame was lost in that stage under the plan: its node did not answer, or not in time."""
 
     def forget(self, job_uid: str) -> None:
         """The query is over."""
@@ -85,7 +89,9 @@ def load_scheduler(name: str) -> Scheduler:
     """
     module, _, attribute = _BUILT_IN.get(name, name).partition(":")
     try:
-        made: Scheduler = getattr(importlib.import_module(module), attribute)()
+        made: object = getattr(importlib.import_module(module), attribute)()
+        if not isinstance(made, Scheduler):
+            raise ValueError("it lacks one of plan, observe, failed, forget")
     except (ImportError, AttributeError, ValueError) as error:
         problem = Problem("cloud.scheduler", f"no scheduler '{name}': {error}")
         hint = f"one of {', '.join(_BUILT_IN)}, or package.module:Class"

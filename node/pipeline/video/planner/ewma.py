@@ -28,6 +28,7 @@ CROP_BYTES: Final = 8e3
 BYTE_PRICE: Final = 4e-8  # utility per byte and second sent away: 720p at 5 fps costs as much as a switch must gain
 ACCURACY_WEIGHT: Final = 0.02
 BROKEN_WORTH: Final = 0.5
+FAILED_S: Final = 5.0  # a frame that was lost in a stage took its whole life there
 RATIO_BOUNDS: Final = (0.05, 20.0)  # a single observation cannot lock a node out for ever
 
 
@@ -105,12 +106,22 @@ class Ewma:
             known = self._known.get((stage, place.node, plan.video_conf.resolution))
             if known is None or stage not in result.stage_ms:
                 continue
+            low, high = RATIO_BOUNDS
             ratio = result.stage_ms[stage] / 1000 / known.at(objects_of(result))
-            old = self._residual.get((stage, place.node), 1.0)
-            self._residual[stage, place.node] = old + ALPHA * (_bounded(ratio) - old)
+            self._learn(stage, place.node, min(max(ratio, low), high))
+
+    def failed(self, job_uid: str, plan: Plan, stage: str) -> None:
+        place = plan.flow_mapping.get(stage)
+        if place is None or (known := self._known.get((stage, place.node, plan.video_conf.resolution))) is None:
+            return
+        self._learn(stage, place.node, FAILED_S / known.at(known.objects))
 
     def forget(self, job_uid: str) -> None:
         self._chosen.pop(job_uid, None)
+
+    def _learn(self, stage: str, node: str, ratio: float) -> None:
+        old = self._residual.get((stage, node), 1.0)
+        self._residual[stage, node] = old + ALPHA * (ratio - old)
 
     def _learn_profiles(self, dag: Sequence[str], resource_info: ResourceInfo) -> None:
         for stage in dag:
@@ -177,11 +188,6 @@ def _utility(
         excess = max(excess, total / (HEADROOM * constraint.latency))
     held = worth[0] if excess <= 1.0 else worth[0] * BROKEN_WORTH / excess
     return held + worth[1] - BYTE_PRICE * fps * sum(offer.sent for offer in chosen)
-
-
-def _bounded(ratio: float) -> float:
-    low, high = RATIO_BOUNDS
-    return min(max(ratio, low), high)
 
 
 def _bytes(stage: str, resolution: str, objects: float) -> float:

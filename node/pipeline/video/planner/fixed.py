@@ -32,5 +32,8 @@ class Fixed:
     def observe(self, job_uid: str, plan: Plan, result: Result) -> None:
         """Nothing to learn."""
 
+    def failed(self, job_uid: str, plan: Plan, stage: str) -> None:
+        """Nothing to learn."""
+
     def forget(self, job_uid: str) -> None:
         """Nothing to forget."""

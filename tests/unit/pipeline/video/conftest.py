@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from node.assets import missing
 from node.pipeline.video.opencv import cv2
 from node.pipeline.video.service import Picture
 
@@ -17,6 +18,14 @@ CLIP_PICTURES = 40
 def picture() -> Picture:
     """Noise that no JPEG can make small, 64 × 48."""
     return np.random.default_rng(7).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def centernet(assets: Path) -> Path:
+    """The folder of assets, the optional ones included."""
+    if missing(assets, optional=True):
+        pytest.skip("npm cannot be had here, and so no CenterNet")
+    return assets
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.errors import Invalid, Rejected, TooLarge
-from node.pipeline.video.codec import decode_jpeg, encode_jpeg, jpeg_size, png_size, resize
+from node.pipeline.video.codec import check_together, decode_jpeg, decode_picture, encode_jpeg, jpeg_size, png_size, resize
 from node.pipeline.video.opencv import MAX_PICTURE_PIXELS, cv2
 from node.pipeline.video.service import Picture
 
@@ -59,6 +59,28 @@ def test_half_a_jpeg_is_refused(picture: Picture) -> None:
         decode_jpeg(whole[: len(whole) // 2])
 
 
+def test_a_png_comes_back_as_it_was_and_a_jpeg_is_a_picture_too(picture: Picture) -> None:
+    png = cv2.imencode(".png", picture)[1].tobytes()
+    check_together([png])
+    assert np.array_equal(decode_picture(png), picture)
+    assert decode_picture(encode_jpeg(picture)).shape == picture.shape
+
+
+def test_a_png_bomb_is_refused_before_it_is_decoded(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    png = cv2.imencode(".png", picture)[1].tobytes()
+    bomb = png[:16] + struct.pack(">II", 65500, 65500) + png[24:]
+    monkeypatch.setattr("node.pipeline.video.codec.decode_checked", lambda data: pytest.fail("it was decoded"))
+    for look in (decode_picture, lambda data: check_together([data])):
+        with pytest.raises(TooLarge, match="65500 × 65500"):
+            look(bomb)
+
+
+@pytest.mark.parametrize("cut", [8, 20, 60])
+def test_half_a_png_is_refused(picture: Picture, cut: int) -> None:
+    with pytest.raises(Invalid):
+        decode_picture(cv2.imencode(".png", picture)[1].tobytes()[:cut])
+
+
 def test_a_jpeg_without_pixels_is_refused(picture: Picture) -> None:
     with pytest.raises(Invalid, match="0 × 48"):
         decode_jpeg(claiming(encode_jpeg(picture), 0, 48))
@@ -86,3 +108,13 @@ def test_resize_gives_exactly_the_size_and_the_same_object_where_nothing_changes
 def test_what_is_no_picture_is_not_encoded(shape: tuple[int, ...]) -> None:
     with pytest.raises(Invalid, match="height × width × 3"):
         encode_jpeg(np.zeros(shape, np.uint8))
+
+
+def test_many_pictures_may_not_claim_together_what_one_may_not(picture: Picture) -> None:
+    large = claiming(encode_jpeg(picture), 8192, 4096)
+    check_together([large])
+    check_together([encode_jpeg(picture)] * 256)
+    with pytest.raises(TooLarge, match="2 pictures"):
+        check_together([large, encode_jpeg(picture)])
+    with pytest.raises(Invalid):
+        check_together([b"no picture"])

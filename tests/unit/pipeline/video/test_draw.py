@@ -27,6 +27,16 @@ def test_a_head_that_is_down_has_another_colour() -> None:
     assert up[150, 100].tolist() != down[150, 100].tolist()
 
 
+def test_what_an_object_is_stands_at_its_box() -> None:
+    output: dict[str, JsonValue] = {"bbox": [[100, 100, 200, 220]], "prob": [0.5], "label": ["bicycle"]}
+    bare = annotate(GREY, {key: value for key, value in output.items() if key != "label"}, "")
+    named = annotate(GREY, output, "")
+    tags = [np.flatnonzero((drawn[92] != 128).any(axis=1)) for drawn in (bare, named)]
+    assert len(tags[1]) > 1.5 * len(tags[0]) > 0
+    longest = annotate(GREY, {**output, "label": ["x" * 5000]}, "")
+    assert np.array_equal(longest, annotate(GREY, {**output, "label": ["x" * 24]}, ""))
+
+
 @pytest.mark.parametrize(
     "output",
     [
@@ -35,6 +45,8 @@ def test_a_head_that_is_down_has_another_colour() -> None:
         {"bbox": [[1, 2, 3], ["a", 2, 3, 4], None], "prob": ["x"], "pose": [[1]]},
         {"bbox": [[float("nan"), 0, 1, 1], [1e300, -1e300, 1e18, 5]], "pose": [[0, 0, 0], [float("inf"), 0, 0]]},
         {"bbox": [[1, 2, 30, 40]] * 5000},
+        {"bbox": [[1, 2, 30, 40]] * 3, "label": [None, {"a": 1}, "标签\n"]},
+        {"bbox": [[1, 2, 30, 40]], "label": {"0": "car"}},
     ],
 )
 def test_an_output_of_a_hostile_node_is_drawn_as_far_as_it_makes_sense(output: dict[str, JsonValue]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from node.errors import AssetMissing, Invalid
+from node.errors import AssetMissing, Invalid, TooLarge
 from node.pipeline.video.codec import decode_jpeg, encode_jpeg, resize
 from node.pipeline.video.faces import FaceAlignment, FaceDetection
 from node.pipeline.video.opencv import cv2
@@ -200,3 +200,8 @@ def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
 def test_another_model_is_refused(assets: Path) -> None:
     with pytest.raises(Invalid, match="no model 3"):
         FaceDetection(assets, 3)
+
+
+def test_a_picture_larger_than_any_plan_is_refused_before_it_costs_memory(detection: FaceDetection) -> None:
+    with pytest.raises(TooLarge):
+        detection.run({}, {"image": [np.zeros((1080, 1921, 3), np.uint8)]})

@@ -109,3 +109,22 @@ def test_more_frames_than_the_camera_gives_find_nothing_more() -> None:
     assert accuracy_of([DETECTION], Resolution.P480, 30.0, 15.0, 0.0) == accuracy_of(
         [DETECTION], Resolution.P480, 15.0, 15.0, 0.0
     )
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"bbox": [["left", "top", "right", "bottom"], [None] * 4, [1], 7, {}]},
+        {"bbox": [[float("nan")] * 4, [0, 0, float("inf"), 1]]},
+        {"bbox": [[-1e308, 0, 1e308, 1e300], [0, 0, 10**400, 1]]},
+        {"bbox": [[0, 0, 1e5, 1e5]]},
+        {"count_result": {"up": 10**18, "total": -5}},
+    ],
+)
+def test_rubbish_from_a_peer_still_gives_figures(output: Any) -> None:
+    figures = runtime_of(
+        [result(output=output), result(1, output=output, height=1, captured_at=5e-324), result(captured_at=0.0)]
+    )
+    assert 0 <= figures.obj_n <= 10_000
+    assert 0 <= figures.obj_size <= 1e7
+    assert figures.fps <= 1000

@@ -1,0 +1,11 @@
+"""Under which paths do the originals' routes stand?
+
+Each group has a file with its route table; the handlers ask the same ports as the native API and add nothing to what those do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "video"
+PREFIXES: Final = ("", "/dag", "/serv", "/video")  # of the original's web pages and of its three ports

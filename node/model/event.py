@@ -1,0 +1,42 @@
+"""What does a listener at the door hear?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue, StringConstraints
+
+from node.model.value import Text, Value, Word
+
+REF_MOST = 200
+
+
+class Topic(Word):
+    """What a listener may choose."""
+
+    QUERIES = "queries"
+    NODES = "nodes"
+
+
+class EventsQuery(Value):
+    """Query string of the event stream.
+
+    `topics` are words with commas between them, `query` listens to one query until it ends, and without `follow` the stream
+    ends once everything that is still at hand was told.
+    """
+
+    topics: Annotated[str, StringConstraints(pattern=r"^(queries|nodes)(,(queries|nodes))?$")] = "queries,nodes"
+    query: Annotated[str, StringConstraints(min_length=1, max_length=REF_MOST)] | None = None
+    follow: bool = True
+
+    def chosen(self) -> frozenset[Topic]:
+        """The topics; one query is a matter of queries alone."""
+        return frozenset({Topic.QUERIES} if self.query is not None else map(Topic, self.topics.split(",")))
+
+
+class StreamEvent(Value):
+    """One event as a client reads it; `id` is what to go on from."""
+
+    id: Text
+    event: Text
+    data: Annotated[dict[str, JsonValue], Field(max_length=10_000)]

@@ -1,0 +1,71 @@
+"""Which changes of queries and nodes are told to listeners, and in which words?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import JsonValue
+
+from node.clock import Clock
+from node.model.cluster import NodeState, NodeView
+from node.model.document import to_document
+from node.model.event import Topic
+from node.model.video import QUERY_LIFE, Query
+from node.roles.shared.events import EventBus
+from node.roles.shared.registry import Registry
+
+LOOK_EVERY: Final = 1.0
+
+
+class QueryNews:
+    """Tells of every query that was made or changed, and of every step that its results take."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+
+    def __call__(self, what: str, query: Query) -> None:
+        """What a store's watcher hears."""
+        last = query.state in QUERY_LIFE.terminal
+        if what == "progress":
+            data: dict[str, JsonValue] = {"id": query.id, "attempt": query.attempt, "tally": to_document(query.tally)}
+            self._bus.publish(Topic.QUERIES, what, query.id, data)
+        else:
+            self._bus.publish(Topic.QUERIES, what, query.id, to_document(query), last=last)
+
+
+class NodeNews:
+    """Tells of every report, and of every node whose silence has changed its state."""
+
+    def __init__(self, bus: EventBus, registry: Registry, clock: Clock) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._clock = clock
+        self._told: dict[str, NodeState] = {}
+        registry.when_changed(self._changed)
+
+    async def run(self) -> None:
+        """Looks for nodes that fell silent; ends by cancellation."""
+        while True:
+            await self._clock.sleep(LOOK_EVERY)
+            for view in self._registry.views():
+                if self._told.get(view.report.name) != view.state:
+                    self._tell(view)
+
+    def _changed(self, name: str) -> None:
+        view = self._registry.view(name)
+        if view is not None:
+            self._tell(view)
+
+    def _tell(self, view: NodeView) -> None:
+        report = view.report
+        self._told[report.name] = view.state
+        data: dict[str, JsonValue] = {
+            "name": report.name,
+            "state": view.state.value,
+            "seen_s": view.seen_s,
+            "boot": report.boot,
+            "cpu_fraction": report.cpu_fraction,
+            "memory_fraction": report.memory_fraction,
+            "jobs": [job.query for job in report.jobs],
+        }
+        self._bus.publish(Topic.NODES, "node", report.name, data)
