@@ -103,6 +103,7 @@ EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
             values={"bbox": [[210, 96, 262, 160]], "prob": [0.93]},
             pictures=(Pictures(name="faces", count=1),),
             seconds=0.021,
+            decode_seconds=0.004,
             wait_seconds=0.002,
         ),
     ),

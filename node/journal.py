@@ -217,7 +217,8 @@ def follow(folder: Path, count: int, *, pause: Callable[[], object]) -> Iterator
                     yield from _parsed((rest + file.read()).split("\n"))  # what came between the last look and the change
                 held.close()
                 file, rest = _opened(folder, held), ""
-                piece = "new" if file is not None else ""
+                if file is not None:
+                    continue
             if not piece:
                 pause()
 

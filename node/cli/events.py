@@ -36,7 +36,7 @@ def _line(event: str, data: Mapping[str, object]) -> str:
         return f"{event:<9} {'  '.join(counts)}".rstrip()
     words = [str(data.get("id") or data.get("name") or "")]
     for field in ("state", "reason", "attempt", "cpu_fraction", "jobs"):
-        if data.get(field) not in (None, "", []):
+        if data.get(field):
             words.append(f"{field}={data[field]}")
     tally = data.get("tally")
     if event == "progress" and isinstance(tally, dict):

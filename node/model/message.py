@@ -46,11 +46,15 @@ class ComputeRequest(Value):
 
 
 class ComputeReply(Value):
-    """What a service gave. `seconds` is its own time, `wait_seconds` the time in the queue before it."""
+    """What a service gave.
+
+    `seconds` is its own time, `decode_seconds` that of its pictures, `wait_seconds` the time in the queue before both.
+    """
 
     values: dict[str, JsonValue]
     pictures: Annotated[Items[Pictures], Field(max_length=16)] = ()
     seconds: Seconds
+    decode_seconds: Seconds
     wait_seconds: Seconds
 
 

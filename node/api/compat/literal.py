@@ -17,7 +17,7 @@ from node.errors import Malformed, TooLarge
 
 MAX_DEPTH: Final = 5  # a list of pictures is four deep: pictures, rows, pixels, colours
 MAX_NUMBERS: Final = 3 * 2**19  # the colours of a picture of half a million pixels
-MAX_LISTS: Final = 2**16  # a row of pixels counts as one
+MAX_PARTS: Final = 2**16  # what is taken one by one: texts, mixed numbers, and lists, where a row of pixels counts as one
 NUMBER_MOST: Final = 2**53
 _SHOWN: Final = 20
 
@@ -75,7 +75,7 @@ class _Reader:
         self._here = self._root
         self._wants_value = True
         self._numbers = 0
-        self._lists = 0
+        self._parts = 0
 
     @property
     def whole(self) -> bool:
@@ -103,14 +103,17 @@ class _Reader:
             self._here.append(self._row(text))
             return True
         if kind == "flat":
-            self._count_list()
+            self._count_part()
             self._here.append(self._flat(text))
             return text[-1] == _CLOSER[text[0]]
-        self._here.append(text[1:-1] if kind == "string" else self._number(text))
+        self._count_part()
+        self._here.append(text[1:-1] if kind == "string" else _number(text))
         return True
 
     def _begin(self, bracket: str) -> None:
-        self._count_list()
+        if len(self._open) >= MAX_DEPTH:
+            raise TooLarge(f"lists nested more than {MAX_DEPTH} deep")
+        self._count_part()
         inner: list[JsonValue] = []
         self._here.append(inner)
         self._open.append((self._here, _CLOSER[bracket]))
@@ -123,15 +126,13 @@ class _Reader:
         self._wants_value = False
         return True
 
-    def _count_list(self) -> None:
-        self._lists += 1
-        if self._lists > MAX_LISTS:
-            raise TooLarge(f"more than {MAX_LISTS} lists in one text", hint="send the picture as base64 of a JPEG")
-        if len(self._open) >= MAX_DEPTH:
-            raise TooLarge(f"lists nested more than {MAX_DEPTH} deep")
+    def _count_part(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise TooLarge(f"more than {MAX_PARTS} lists and texts in one text", hint="send the picture as base64 of a JPEG")
 
     def _row(self, text: str) -> JsonValue:
-        self._count_list()
+        self._count_part()
         self._count_numbers(text.count(",") + 1)
         try:
             row: JsonValue = json.loads(text)
@@ -151,10 +152,6 @@ class _Reader:
         if max(whole) > NUMBER_MOST or min(whole) < -NUMBER_MOST:
             raise TooLarge(f"a number beyond {NUMBER_MOST}")
         return list(whole)
-
-    def _number(self, text: str) -> JsonValue:
-        self._count_numbers(1)
-        return _number(text)
 
     def _count_numbers(self, more: int) -> None:
         self._numbers += more

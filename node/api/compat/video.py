@@ -268,7 +268,6 @@ async def execute_task(request: web.Request) -> web.Response:
     if name not in there:
         raise NotFound("unregistered services", hint=f"there are: {', '.join(there)}")
     needs = SERVICES[name].needs
-
     inputs = await read_large_body(request, lambda content: read_inputs(parse(content, ServiceInput).__pydantic_extra__, needs))
     deadline = door.clock.monotonic() + TASK_TIMEOUT
     return _reply(write_outputs(await services.call(name, 0, inputs.values, inputs.pictures, deadline=deadline)))

@@ -37,13 +37,15 @@ class _Worker:
     def run(self, message: Message) -> tuple[dict[str, Any], list[bytes]]:
         header = cast(dict[str, Any], message.header)
         service = self._service(header["service"], header["model_id"])
+        came = self._clock.monotonic()
         pictures = self._pictures(header["pictures"], message.blobs)
         began = self._clock.monotonic()
         values, given = service.run(header["values"], pictures)
         seconds = self._clock.monotonic() - began
         blobs = [codec.encode_jpeg(picture, CROP_QUALITY) for name in given for picture in given[name]]
         counts = [{"name": name, "count": len(given[name])} for name in given]
-        return {"values": dict(values), "pictures": counts, "seconds": seconds}, blobs
+        spent = {"seconds": seconds, "decode_seconds": began - came}
+        return {"values": dict(values), "pictures": counts, **spent}, blobs
 
     def annotate(self, message: Message) -> tuple[dict[str, Any], list[bytes]]:
         header = cast(dict[str, Any], message.header)

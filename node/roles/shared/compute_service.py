@@ -53,11 +53,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call gave, with the worker's own time and the time spent waiting for a worker."""
+    """What a call gave, with the service's own time, that of decoding its pictures, and the wait for a worker before both."""
 
     values: Mapping[str, JsonValue]
     pictures: Mapping[str, tuple[bytes, ...]]
     seconds: float
+    decode_seconds: float
     wait_seconds: float
 
 
@@ -187,7 +188,11 @@ class ComputeService:
         outcome = await self.call(request.service, request.model_id, request.values, pictures, deadline=call.deadline)
         counts = tuple(Pictures(name=name, count=len(given)) for name, given in outcome.pictures.items())
         reply = ComputeReply(
-            values=dict(outcome.values), pictures=counts, seconds=outcome.seconds, wait_seconds=outcome.wait_seconds
+            values=dict(outcome.values),
+            pictures=counts,
+            seconds=outcome.seconds,
+            decode_seconds=outcome.decode_seconds,
+            wait_seconds=outcome.wait_seconds,
         )
         return Answer(reply, tuple(blob for given in outcome.pictures.values() for blob in given))
 
@@ -233,5 +238,6 @@ def _outcome(answer: Message, waited: float) -> Outcome:
         values=cast(dict[str, JsonValue], answer.header["values"]),
         pictures={name: tuple(bytes(blob) for blob in given) for name, given in pictures.items()},
         seconds=cast(float, answer.header["seconds"]),
+        decode_seconds=cast(float, answer.header["decode_seconds"]),
         wait_seconds=waited,
     )

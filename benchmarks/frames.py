@@ -1,0 +1,273 @@
+"""How near is a node to a bare loop, and what does a frame pay for being computed on another node?
+
+Pipeline: one node with both roles and one worker a core answers a head count at 720p from a clip that is faster than it can
+be; against it as many bare processes as workers, each decoding the clip and running both stages, without a message between
+them. Both sides take turns. Hop: 720p frames go to another node's face_detection over CURVE and back, in this process and so
+with both ends on one loop; what is counted is neither the service, nor decoding, nor waiting for a worker.
+
+`python benchmarks/frames.py [--quick] [--json]`, with the assets where ECNODE_NODE__ASSETS_DIR says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+import uvloop
+
+from node.app import Node, Opened
+from node.assets import fetch, missing, path
+from node.client import Client
+from node.clock import SystemClock
+from node.config import NodeConfig, load
+from node.model.cluster import Role
+from node.model.message import COMPUTE_RUN, ComputeRequest, Pictures
+from node.model.video import Constraint, Placement, Plan, QueryRequest, Resolution, Result, Runtime, VideoConf
+from node.pipeline.video.planner.base import Choice, ResourceInfo
+from node.roles.shared.arena import FrameArena
+from node.roles.shared.compute_service import ComputeService
+from node.roles.shared.processes import ProcessSpawner
+from node.roles.shared.tasks import begin, end
+from node.transport.auth import Directory
+from node.transport.base import Peer
+from node.transport.keys import fingerprint, new_identity
+from node.transport.options import Dial, LinkOptions
+from node.transport.zmq import ZmqTransport
+
+CLOCK = SystemClock()
+STAGES = ("face_detection", "face_alignment")
+WORKERS = psutil.cpu_count() or 1
+WARM_UP_S = 2.0
+
+
+class Everything:
+    """A scheduler that asks for more than a node can do: 720p at 30 frames per second, all of it at home."""
+
+    def plan(self, _job: str, dag: Sequence[str], info: ResourceInfo, _seen: Runtime, _limit: Constraint) -> Choice | None:
+        home = info.nodes[0]
+        if not all(info.offering(stage) for stage in dag):
+            return None
+        conf = VideoConf(fps=30, resolution=Resolution.P720)
+        return conf, {stage: Placement(node=home.name, role=home.role) for stage in dag}
+
+    def observe(self, _job: str, plan: Plan, result: Result) -> None:
+        """Learns nothing."""
+
+    def failed(self, _job: str, plan: Plan, stage: str) -> None:
+        """Learns nothing."""
+
+    def forget(self, _job: str) -> None:
+        """Knows nothing."""
+
+
+def bare(folder: Path, seconds: float) -> None:
+    """One bare process: frames per second of decoding, resizing and both stages, printed."""
+    from node.pipeline.video.codec import resize
+    from node.pipeline.video.faces import FaceAlignment, FaceDetection
+    from node.pipeline.video.source import open_source
+
+    detection, alignment = FaceDetection(folder, 0), FaceAlignment(folder, 0)
+    with open_source(str(path(folder, "collage.mp4")), loop=True) as clip:
+        frames, began = 0, 0.0
+        started = CLOCK.monotonic()
+        while (now := CLOCK.monotonic()) - started < WARM_UP_S + seconds:
+            if not began and now - started >= WARM_UP_S:
+                frames, began = 0, now
+            picture = clip.read()
+            if picture is None:
+                break
+            values, pictures = detection.run({}, {"image": [resize(picture, 1280, 720)]})
+            alignment.run(values, pictures)
+            frames += 1
+        print(frames / (CLOCK.monotonic() - began))
+
+
+def bare_rate(folder: Path, seconds: float) -> float:
+    """Frames per second of all bare processes together."""
+    command = [sys.executable, __file__, "--bare", str(folder), "--seconds", str(seconds)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]
+    return sum(float(process.communicate()[0]) for process in running)
+
+
+def config(folder: Path, data: Path) -> NodeConfig:
+    """A node with both roles, one worker a core, and the clip as its camera."""
+    settings = {
+        "node.name": "bench",
+        "node.roles": '["cloud","edge"]',
+        "node.data_dir": data,
+        "node.assets_dir": folder,
+        "transport.listen": '["tcp://127.0.0.1:*"]',
+        "transport.heartbeat": 0.5,
+        "http.listen": "127.0.0.1:0",
+        "cloud.scheduler": "frames:Everything",
+        "edge.workers": WORKERS,
+        "edge.sources.lobby.url": path(folder, "collage.mp4"),
+        "edge.sources.lobby.loop": "true",
+    }
+    return load([], {}, [f"{name}={value}" for name, value in settings.items()]).config
+
+
+@asynccontextmanager
+async def node(chosen: NodeConfig) -> AsyncIterator[Client]:
+    """A running node, calibrated, and a client of it."""
+    running = Node(chosen, CLOCK, ProcessSpawner(CLOCK))
+    opened: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+    stop = asyncio.Event()
+    life = asyncio.create_task(running.run(stop, opened.set_result))
+    try:
+        url = (await opened).urls[0]
+        while not (views := running.views()) or not views[0].report.services:
+            await CLOCK.sleep(0.1)
+        with Client(url, (chosen.node.data_dir / "token").read_text().strip()) as client:
+            yield client
+    finally:
+        stop.set()
+        await life
+
+
+async def node_rate(client: Client, seconds: float) -> float:
+    """Processed frames per second of a running head count."""
+    query = await asyncio.to_thread(client.submit, QueryRequest(node="bench", source="lobby", pipeline=STAGES))
+    await CLOCK.sleep(WARM_UP_S)
+    before, began = (await asyncio.to_thread(client.query, query.id)).tally.processed, CLOCK.monotonic()
+    await CLOCK.sleep(seconds)
+    after = (await asyncio.to_thread(client.query, query.id)).tally.processed
+    spent = CLOCK.monotonic() - began
+    await asyncio.to_thread(client.stop, query.id)
+    return (after - before) / spent
+
+
+async def pipeline(folder: Path, rounds: int, seconds: float) -> list[tuple[float, float]]:
+    """(node, bare) frames per second of every round."""
+    with tempfile.TemporaryDirectory() as data:
+        async with node(config(folder, Path(data))) as client:
+            return [
+                (await node_rate(client, seconds), await asyncio.to_thread(bare_rate, folder, seconds)) for _ in range(rounds)
+            ]
+
+
+async def hops(folder: Path, calls: int) -> list[tuple[float, float]]:
+    """(overhead, decoding) in milliseconds of every call."""
+    near, far = new_identity(), new_identity()
+    people = [
+        (one.public, Peer(name, frozenset({Role.EDGE}), fingerprint(one.public)))
+        for name, one in (("near", near), ("far", far))
+    ]
+    directory = Directory(people)
+    host = ZmqTransport(far, directory, ["tcp://127.0.0.1:*"], [], CLOCK, LinkOptions("far"))
+    arena = FrameArena()
+    compute = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, folder, 1)
+    compute.register(host)
+    await host.start()
+    caller = ZmqTransport(near, directory, [], [Dial(host.endpoints[0], far.public)], CLOCK, LinkOptions("near"))
+    linked = asyncio.Event()
+    caller.watch(lambda _peer, up: linked.set() if up else None)
+    await caller.start()
+    serving = begin(compute.run(), "compute")
+    try:
+        await linked.wait()
+        frame = frame_720p(folder)
+        request = ComputeRequest(service="face_detection", pictures=(Pictures(name="image", count=1),))
+        found = []
+        for _ in range(calls):
+            began = CLOCK.monotonic()
+            answer = await caller.call("far", COMPUTE_RUN, request, blobs=[frame], timeout=30.0)
+            spent = CLOCK.monotonic() - began
+            inside = answer.body.seconds + answer.body.decode_seconds + answer.body.wait_seconds
+            found.append(((spent - inside) * 1000, answer.body.decode_seconds * 1000))
+        return found[len(found) // 10 :]  # the first ones load the model
+    finally:
+        await end(serving)
+        await caller.stop()
+        await host.stop()
+        arena.close()
+
+
+def frame_720p(folder: Path) -> bytes:
+    """A frame of the clip as it travels: JPEG, quality 80. Made by a child: this process keeps OpenCV out of its memory."""
+    program = (
+        "import sys; from node.pipeline.video import codec, source; "
+        "sys.stdout.buffer.write(codec.encode_jpeg(source.open_source(sys.argv[1], False).read()))"
+    )
+    clip = str(path(folder, "collage.mp4"))
+    return subprocess.run([sys.executable, "-c", program, clip], capture_output=True, check=True).stdout
+
+
+def report(rates: Sequence[tuple[float, float]], calls: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """The object of docs: every case, and the bars with what they were held against."""
+    ratios = [ours / theirs for ours, theirs in rates]
+    overhead = [spent for spent, _ in calls]
+    rows = [
+        ("head count 720p", "node", [ours for ours, _ in rates], "frames/s", median(ratios)),
+        ("head count 720p", "bare", [theirs for _, theirs in rates], "frames/s", 1.0),
+        ("hop 720p", "overhead", overhead, "ms", None),
+        ("hop 720p", "decoding", [decoding for _, decoding in calls], "ms", None),
+    ]
+    bars = [("pipeline_vs_bare", median(ratios), ">= 0.85"), ("hop_overhead_ms", median(overhead), "<= 3")]
+    return {
+        "benchmark": "frames",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "results": [
+            {
+                "case": case,
+                "subject": subject,
+                "value": round(median(values), 3),
+                "unit": unit,
+                "ratio": None if ratio is None else round(ratio, 3),
+                "min": round(min(values), 3),
+                "max": round(max(values), 3),
+            }
+            for case, subject, values, unit, ratio in rows
+        ],
+        "bars": [
+            {"name": name, "value": round(value, 3), "bound": bound, "holds": holds(value, bound)}
+            for name, value, bound in bars
+        ],
+    }
+
+
+def holds(value: float, bound: str) -> bool:
+    """Whether a value keeps `>= x` or `<= x`."""
+    sign, limit = bound.split()
+    return value >= float(limit) if sign == ">=" else value <= float(limit)
+
+
+def main() -> None:
+    """Runs the benchmark; a missed bar is shown, it is no failure."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true")
+    options.add_argument("--json", action="store_true")
+    options.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--seconds", type=float, default=8.0, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.bare:
+        bare(chosen.bare, chosen.seconds)
+        return
+    folder = Path(os.environ.get("ECNODE_NODE__ASSETS_DIR", "~/.cache/ecnode/assets")).expanduser()
+    if missing(folder):
+        fetch(folder, lambda line: print(line, file=sys.stderr))
+    rounds, seconds, calls = (2, 4.0, 60) if chosen.quick else (5, 8.0, 300)
+    found = report(uvloop.run(pipeline(folder, rounds, seconds)), uvloop.run(hops(folder, calls)))
+    if chosen.json:
+        print(json.dumps(found, indent=2))
+        return
+    for row in found["results"]:
+        print(f"{row['case']:<16} {row['subject']:<9} {row['value']:>9} {row['unit']}  ({row['min']} – {row['max']})")
+    for bar in found["bars"]:
+        print(f"{'✓' if bar['holds'] else '✗'} {bar['name']} {bar['value']} {bar['bound']}")
+
+
+if __name__ == "__main__":
+    main()
