@@ -136,6 +136,9 @@ async def serve_door(stop: asyncio.Event, lines: asyncio.Queue[str]) -> None:
         manager.register()
         await cloud.start()
         await edge.start()
+        async with clock.timeout(5.0):
+            while not edge.links():
+                await clock.sleep(0.01)
         await edge.call("cloud-1", NODE_REPORT, Report(report=report("edge-1", Role.EDGE)), timeout=5.0)
         config = load([], {}, ['node.name="cloud-1"', 'node.roles=["cloud"]', 'http.listen="127.0.0.1:0"']).config.http
         nodes = Nodes()

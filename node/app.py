@@ -148,7 +148,7 @@ class Node:
         self._held.push_async_callback(self._store.close)
         self._boot = await self._store.cluster.next_boot()
         self._transport = self._make_transport(config, self._identity, clock, self._boot)
-        self._machine = Machine()
+        self._machine = Machine(clock)
         self._registry = Registry(
             self._report,
             clock,

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Final, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from node.api.problem import MAX_PROBLEMS
 from node.api.route import DOOR
 from node.errors import Busy, Invalid, Malformed, Problem
 from node.model.value import Value
@@ -29,6 +32,10 @@ MAX_LARGE_BODY: Final = 8 * 2**20  # a picture of 640 × 480 as the text of its 
 LARGE_BODIES: Final = 4  # at once: each may cost 150 MB for a moment
 BODY_TIMEOUT: Final = 10.0  # a caller that drips its body holds a connection, no longer than this
 JSON_TYPES: Final = frozenset({"application/json", "application/merge-patch+json"})
+MAX_ENTRIES: Final = 4096  # each may be a fault, and half a million of them hold the loop for seconds
+MAX_STEP: Final = 63  # characters of a field's name that are repeated to the caller
+MAX_STEPS: Final = 8  # of a path
+_UNREADABLE: Final = "the body is not JSON that can be read: a number too long, or nested too deeply"
 
 
 async def read_body(request: web.Request, kind: type[V]) -> V:
@@ -79,11 +86,14 @@ async def read_content(request: web.Request, most: int = MAX_BODY) -> bytes:
         raise Malformed("the connection ended before the body did") from error
 
 
-def parse(content: bytes, kind: type[V]) -> V:
-    """A JSON document as a `kind`; raises as `read_body` does."""
-    faults = tuple(_foul(_loaded(content), ()))
+def parse(content: bytes, kind: type[V], entries: int = MAX_ENTRIES) -> V:
+    """A JSON document as a `kind`, no list or object of it longer than `entries`; raises as `read_body` does."""
+    try:
+        faults = tuple(islice(_foul(_loaded(content), (), entries), MAX_PROBLEMS))
+    except RecursionError:  # newer interpreters parse more deeply than they recurse
+        raise Malformed(_UNREADABLE) from None
     if faults:
-        raise Invalid("the document is ambiguous", problems=faults)
+        raise Invalid("the document is not one that can be understood", problems=faults)
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
@@ -123,37 +133,43 @@ def _loaded(content: bytes) -> object:
     except json.JSONDecodeError as error:
         raise Malformed(f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except (ValueError, RecursionError):
-        raise Malformed("the body is not JSON that can be read: a number too long, or nested too deeply") from None
+        raise Malformed(_UNREADABLE) from None
 
 
 def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     found: dict[str, object] = dict(pairs)
     if len(found) == len(pairs):
         return found
-    names = [name for name, _ in pairs]
     doubled = _Doubled(found)
-    doubled.keys_twice = tuple(name for name in found if names.count(name) > 1)
+    doubled.keys_twice = tuple(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
     return doubled
 
 
-def _foul(part: object, path: tuple[str, ...]) -> Iterator[Problem]:
-    # recursion is bounded: the parser has refused what is nested more deeply than the interpreter's limit
+def _foul(part: object, path: tuple[str, ...], entries: int) -> Iterator[Problem]:
     if isinstance(part, _NotANumber):
-        yield Problem(".".join(path), "NaN and infinities are not JSON")
+        yield Problem(_dotted(path), "NaN and infinities are not JSON")
+    elif isinstance(part, (dict, list)) and len(part) > entries:
+        yield Problem(_dotted(path), f"has {len(part)} entries, at most {entries}")
     elif isinstance(part, dict):
         if isinstance(part, _Doubled):
-            yield from (Problem(".".join((*path, name)), "is given twice") for name in part.keys_twice)
+            yield from (Problem(_dotted((*path, name)), "is given twice") for name in part.keys_twice)
         for name, value in part.items():
-            yield from _foul(value, (*path, name))
+            yield from _foul(value, (*path, name), entries)
     elif isinstance(part, list):
         for index, value in enumerate(part):
-            yield from _foul(value, (*path, str(index)))
+            yield from _foul(value, (*path, str(index)), entries)
+
+
+def _dotted(path: Sequence[str]) -> str:
+    # what a caller names may be long and deep, and "\\ud800" is JSON for half a character, which no answer can carry
+    return ".".join(step[:MAX_STEP] for step in path[:MAX_STEPS]).encode(errors="replace").decode()
 
 
 def _invalid(error: ValidationError, kind: type[BaseModel]) -> Invalid:
     faults = error.errors(include_url=False, include_input=False)
-    problems = tuple(Problem(".".join(map(str, fault["loc"])), _message(fault, kind)) for fault in faults)
-    return Invalid("one field is wrong" if len(problems) == 1 else f"{len(problems)} fields are wrong", problems=problems)
+    told = faults[:MAX_PROBLEMS]
+    problems = tuple(Problem(_dotted([str(step) for step in fault["loc"]]), _message(fault, kind)) for fault in told)
+    return Invalid("one field is wrong" if len(faults) == 1 else f"{len(faults)} fields are wrong", problems=problems)
 
 
 def _message(fault: ErrorDetails, kind: type[BaseModel]) -> str:
@@ -161,7 +177,7 @@ def _message(fault: ErrorDetails, kind: type[BaseModel]) -> str:
         return "is required"
     if fault["type"] != "extra_forbidden":
         return fault["msg"]
-    near = difflib.get_close_matches(str(fault["loc"][-1]), _fields(fault["loc"][:-1], kind), n=1)
+    near = difflib.get_close_matches(str(fault["loc"][-1])[:MAX_STEP], _fields(fault["loc"][:-1], kind), n=1)
     return f"unknown field, did you mean '{near[0]}'?" if near else "unknown field"
 
 

@@ -13,6 +13,7 @@ The header is checked by hand: it is the one document that every message has.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -168,21 +169,32 @@ class _Budget:
             raise ValueError("too many lists and maps")
         return container
 
+    def spend_on_map(self, pairs: Sequence[tuple[str, object]]) -> object:
+        return self.spend(_map(pairs))
+
+
+def _map(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise Malformed(f"a map with the key '{twice[:63]}' given twice", hint="a document says everything once")
+    return found
+
 
 def _no_extension(code: int, data: bytes) -> object:
     raise ValueError(f"extension type {code} of {len(data)} bytes")
 
 
 def _unpack(data: memoryview, containers: int) -> object:
-    budget = None if len(data) <= containers else _Budget(containers).spend
+    budget = None if len(data) <= containers else _Budget(containers)
     try:
         value: object = msgpack.unpackb(
             data,
             raw=False,
             strict_map_key=True,
             ext_hook=_no_extension,
-            object_hook=budget,
-            list_hook=budget,
+            object_pairs_hook=budget.spend_on_map if budget else _map,
+            list_hook=budget.spend if budget else None,
             max_str_len=limits.BODY_TEXT_BYTES,
             max_bin_len=0,
             max_array_len=limits.BODY_ITEMS,

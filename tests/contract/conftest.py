@@ -1,7 +1,8 @@
-"""What the tests of this folder share: a front door on a real socket."""
+"""What the tests of this folder share: a front door on a real socket, and a door for peers."""
 
 from __future__ import annotations
 
 from doors import door, open_door
+from peers import scene
 
-__all__ = ["door", "open_door"]
+__all__ = ["door", "open_door", "scene"]

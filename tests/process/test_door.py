@@ -13,130 +13,17 @@ from dataclasses import replace
 import pytest
 import uvloop
 import zmq
-import zmq.asyncio
-from zmq.utils.monitor import recv_monitor_message
+from peers import CLOCK, ECHO, FAST, Ask, Scene, echo
 
-from node.clock import SystemClock
 from node.errors import Forbidden, NotBuilt, PeerUnreachable, Unavailable
 from node.model.cluster import Role
-from node.model.message import Method
-from node.model.value import Value
 from node.transport import limits
 from node.transport.auth import Directory
-from node.transport.base import Answer, Call, Peer
-from node.transport.frames import Kind, Message, decode, encode, pack_body, unpack_body
-from node.transport.keys import Identity, new_identity
+from node.transport.base import Peer
+from node.transport.frames import Kind, Message, pack_body, unpack_body
+from node.transport.keys import new_identity
 from node.transport.options import Dial, LinkOptions
 from node.transport.zmq import ZmqTransport
-
-CLOCK = SystemClock()
-FAST = LinkOptions("cloud-1", heartbeat=0.5, suspect_after=2.0, redial=0.05, redial_refused=0.1)
-MOST = FAST.max_message
-FAILED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-
-
-class Ask(Value):
-    number: int = 0
-
-
-ECHO = Method("test.echo", Ask, Ask, frozenset(Role))
-
-
-async def echo(call: Call, body: Ask) -> Answer[Ask]:
-    return Answer(body, call.blobs)
-
-
-class Raw:
-    """A peer that speaks ZeroMQ but not our rules."""
-
-    def __init__(
-        self, context: zmq.asyncio.Context, address: str, server: str, key: Identity | None, routing_id: bytes = b""
-    ) -> None:
-        self.socket = context.socket(zmq.DEALER)
-        self.socket.linger = 0
-        if key is not None:
-            self.socket.curve_publickey, self.socket.curve_secretkey = key.public.encode(), key.secret.encode()
-            self.socket.curve_serverkey = server.encode()
-        if routing_id:
-            self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
-        self.monitor = self.socket.get_monitor_socket(FAILED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        self.socket.connect(address)
-
-    async def event(self) -> int:
-        async with CLOCK.timeout(6):
-            return int((await recv_monitor_message(self.monitor))["event"])
-
-    async def say(self, message: Message) -> None:
-        await self.socket.send_multipart(encode(message, CLOCK.monotonic()))
-
-    async def hear(self, kind: Kind) -> Message:
-        """The next message of that kind; pings and the like are passed over."""
-        async with CLOCK.timeout(6):
-            while True:
-                message = decode(await self.socket.recv_multipart(), CLOCK.monotonic(), MOST)
-                if message.kind is kind:
-                    return message
-
-    async def join(self, name: str) -> None:
-        await self.say(Message(Kind.HELLO, 0, name, pack_body("raw")))
-        await self.hear(Kind.HELLO)
-
-    def close(self) -> None:
-        self.socket.disable_monitor()
-        self.monitor.close(0)
-        self.socket.close(0)
-
-
-class Scene:
-    """One listening node, cloud-1, and whoever comes to its door."""
-
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self.stack = stack
-        self.key = new_identity()
-        self.keys = {"edge-1": new_identity(), "edge-2": new_identity()}
-        self.directory = Directory(self.records("edge-1", "edge-2"))
-        self.ups: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
-        self.context = zmq.asyncio.Context()
-        stack.callback(self.context.term)
-
-    def records(self, *names: str) -> list[tuple[str, Peer]]:
-        return [(self.keys[name].public, Peer(name, frozenset({Role.EDGE}), self.keys[name].fingerprint)) for name in names]
-
-    async def open(self, directory: Directory | None = None, options: LinkOptions = FAST) -> ZmqTransport:
-        cloud = ZmqTransport(self.key, directory or self.directory, ["tcp://127.0.0.1:0"], [], CLOCK, options)
-        cloud.watch(lambda peer, up: self.ups.put_nowait((peer.name, up)))
-        cloud.answer(ECHO, echo)
-        self.stack.push_async_callback(cloud.stop)
-        await cloud.start()
-        self.address = cloud.endpoints[0]
-        return cloud
-
-    async def edge(self, name: str, key: Identity | None = None) -> ZmqTransport:
-        known = Directory([(self.key.public, Peer("cloud-1", frozenset({Role.CLOUD}), self.key.fingerprint))])
-        dial = [Dial(self.address, self.key.public)]
-        edge = ZmqTransport(key or self.keys[name], known, [], dial, CLOCK, replace(FAST, name=name))
-        edge.answer(ECHO, echo)
-        edge.watch(lambda peer, up: self.ups.put_nowait((f"{peer.name} at {name}", up)))
-        self.stack.push_async_callback(edge.stop)
-        await edge.start()
-        return edge
-
-    async def joined(self, name: str) -> ZmqTransport:
-        """An edge whose link is up at both ends; the listener is up before its answer arrives."""
-        edge = await self.edge(name)
-        await self.hears(name, up=True)
-        await self.hears(f"cloud-1 at {name}", up=True)
-        return edge
-
-    def raw(self, key: Identity | None, routing_id: bytes = b"") -> Raw:
-        raw = Raw(self.context, self.address, self.key.public, key, routing_id)
-        self.stack.callback(raw.close)
-        return raw
-
-    async def hears(self, name: str, *, up: bool) -> None:
-        async with CLOCK.timeout(6):
-            while await self.ups.get() != (name, up):
-                pass
 
 
 class Lines(logging.Handler):
@@ -162,14 +49,6 @@ async def lines() -> AsyncIterator[Lines]:
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)
-
-
-@pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    threads = threading.active_count()
-    async with AsyncExitStack() as stack:
-        yield Scene(stack)
-    assert threading.active_count() == threads
 
 
 async def test_an_unknown_key_is_refused_and_named_in_the_log(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ original id, `GLOBAL_ID_n`, is an alias of the native one, and either is underst
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -37,7 +38,7 @@ from node.api.compat.shapes import (
     videos_shape,
 )
 from node.api.queries import queries_of
-from node.api.reading import parse, read_body, read_large_body, read_params
+from node.api.reading import MAX_LARGE_BODY, parse, read_body, read_large_body, read_params
 from node.api.route import DOOR, Route, Scope
 from node.errors import Conflict, NotFound, Problem
 from node.model.cluster import NodeReport, Role
@@ -259,6 +260,11 @@ async def get_cluster_info(request: web.Request) -> web.Response:
     return _reply(cluster_shape(_members(request)))
 
 
+def _given(content: bytes) -> Mapping[str, JsonValue]:
+    # a picture may be the list of its pixels
+    return parse(content, ServiceInput, entries=MAX_LARGE_BODY).__pydantic_extra__
+
+
 async def execute_task(request: web.Request) -> web.Response:
     """One call of a service of this node; pictures as base64 of a JPEG or as the text of a list, which is never evaluated."""
     door = request.app[DOOR]
@@ -268,7 +274,7 @@ async def execute_task(request: web.Request) -> web.Response:
     if name not in there:
         raise NotFound("unregistered services", hint=f"there are: {', '.join(there)}")
     needs = SERVICES[name].needs
-    inputs = await read_large_body(request, lambda content: read_inputs(parse(content, ServiceInput).__pydantic_extra__, needs))
+    inputs = await read_large_body(request, lambda content: read_inputs(_given(content), needs))
     deadline = door.clock.monotonic() + TASK_TIMEOUT
     return _reply(write_outputs(await services.call(name, 0, inputs.values, inputs.pictures, deadline=deadline)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 import psutil
 
@@ -19,17 +20,30 @@ from node.transport.base import Peer, Transport
 
 log = logging.getLogger(__name__)
 
+FRESH: Final = 0.5
+
 
 class Machine:
-    """What the operating system says of this machine and process. Reading it takes well under a millisecond."""
+    """What the operating system says of this machine and process, read anew every `FRESH`: more often costs and tells nothing,
+    because the CPU's share is that of the time since the last reading.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._read_at = float("-inf")
+        self._figures: dict[str, float] = {}
         self._process = psutil.Process()
         self.cores = psutil.cpu_count() or 1
         psutil.cpu_percent(interval=None)  # the first reading has nothing to compare with
 
     def figures(self) -> dict[str, float]:
         """CPU and memory in use as fractions, memory of the machine and resident memory of this process in MiB."""
+        now = self._clock.monotonic()
+        if now - self._read_at >= FRESH:
+            self._read_at, self._figures = now, self._read()
+        return self._figures
+
+    def _read(self) -> dict[str, float]:
         memory = psutil.virtual_memory()
         return {
             "cpu_fraction": min(psutil.cpu_percent(interval=None) / 100, 1.0),

@@ -1,0 +1,62 @@
+"""One real node, a process of its own, with nobody else in its system."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# with a source its POST example is a request that it can take
+CONFIG = """schema = 1
+[node]
+name = "edge-1"
+roles = ["cloud", "edge"]
+data_dir = "{folder}/data"
+assets_dir = "{assets}"
+[transport]
+listen = ["tcp://127.0.0.1:*"]
+[http]
+listen = "127.0.0.1:0"
+[edge]
+workers = 1
+[edge.sources.lobby]
+url = "{assets}/bikes.mp4"
+loop = true
+"""
+
+
+@dataclass(frozen=True)
+class LoneNode:
+    address: str
+    token: str
+    pid: int
+
+
+@contextmanager
+def lone_node(folder: Path, assets: Path) -> Iterator[LoneNode]:
+    """Cloud and edge in one, ready and ended as a user would end it."""
+    config = folder / "node.toml"
+    config.write_text(CONFIG.format(folder=folder, assets=assets))
+    command = [sys.executable, "-m", "node", "up", "--attached", "-c", str(config)]
+    with (folder / "stderr").open("wb") as errors:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    with process:
+        assert process.stdout is not None
+        told = ""
+        for line in process.stdout:
+            told += line
+            if line.startswith("ready in"):
+                break
+        found = re.search(r"http://([\d.]+:\d+)/api", told)
+        assert found, (folder / "stderr").read_text()
+        try:
+            yield LoneNode(found[1], (folder / "data" / "token").read_text().strip(), process.pid)
+        finally:
+            process.send_signal(signal.SIGINT)
+            ended = process.wait(10)
+    assert ended == 0
