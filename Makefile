@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check --quiet install
 
-# Stamps: .ready-core has what a node needs, .ready-test what its tests need, .ready-dev what `make check` needs.
+# Stamps: .ready-core has what a node needs, .ready-test what its tests need, .ready-drill what its drills need besides,
+# .ready-dev what `make check` needs.
 CORE := $(VENV)/.ready-core
 TEST := $(VENV)/.ready-test
+DRILL := $(VENV)/.ready-drill
 DEV := $(VENV)/.ready-dev
 CV4 := .venv-cv4/.ready
 
@@ -40,11 +42,11 @@ check: $(DEV) ## lint, types, import floors, unsafe words, generated docs
 	$(BIN)/python tools/gate.py
 	$(BIN)/python docs/generate.py --check
 
-drill-short: $(TEST) ## the drills of at most five minutes
+drill-short: $(DRILL) ## the drills of at most five minutes
 	$(BIN)/ecnode assets fetch
 	@$(call drills,drill_short,300)
 
-drill: $(TEST) ## all drills, up to an hour
+drill: $(DRILL) ## all drills, up to an hour
 	$(BIN)/ecnode assets fetch
 	@$(call drills,drill or drill_short,1800)
 
@@ -81,6 +83,10 @@ $(CORE): setup.cfg pyproject.toml node/__init__.py | $(BIN)/python
 $(TEST): setup.cfg pyproject.toml node/__init__.py | $(BIN)/python
 	$(BIN)/python $(PIP) --editable '.[test]'
 	@touch $(CORE) $@
+
+$(DRILL): setup.cfg pyproject.toml node/__init__.py | $(BIN)/python
+	$(BIN)/python $(PIP) --editable '.[drill]'
+	@touch $(CORE) $(TEST) $@
 
 $(DEV): setup.cfg pyproject.toml node/__init__.py | $(BIN)/python
 	$(BIN)/python $(PIP) --editable '.[dev]'

@@ -23,6 +23,7 @@ from node import __version__
 from node.api.answer import encode
 from node.api.examples import EXAMPLES
 from node.api.problem import ProblemDetails
+from node.api.repeats import HEADER, KEY
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import EcnodeError, Stale
 from node.model.document import Document, is_wall
@@ -137,7 +138,8 @@ def _in_query(route: Route, models: Mapping[type[Value], Document]) -> Iterator[
 def _in_head(route: Route) -> Iterator[Document]:
     if _takes_key(route):
         told = "A word of the caller's: the same call under it again takes no second effect and gets the first answer."
-        yield {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 200}, "description": told}
+        word: Document = {"type": "string", "pattern": f"^{KEY}$"}
+        yield {"name": HEADER, "in": "header", "schema": word, "description": told}
     if Stale in route.raises:
         told = "The ETag that was read: the change is made only where it is still the one."
         yield {"name": "If-Match", "in": "header", "schema": {"type": "string"}, "description": told}
@@ -185,7 +187,9 @@ def _reasons(route: Route, status: int) -> str:
 
 def _content(route: Route) -> Document:
     if route.reply is None:
-        return {route.media: {"schema": {"type": "string"}}} if route.media.startswith("text/") else {route.media: {}}
+        # a stream has no end: a schema of its whole would describe what nobody sees
+        told = route.media.startswith("text/") and route.media != "text/event-stream"
+        return {route.media: {"schema": {"type": "string"}}} if told else {route.media: {}}
     if not route.many:
         return {"application/json": {"schema": _ref(route.reply)}}
     page: Document = {

@@ -125,6 +125,9 @@ class _NotANumber:
     """NaN or an infinity, which JSON does not have."""
 
 
+_MAY_BE_FOUL: Final = (dict, list, _NotANumber)
+
+
 def _loaded(content: bytes) -> object:
     try:
         return json.loads(content.decode(), object_pairs_hook=_object, parse_constant=lambda _: _NotANumber())
@@ -154,10 +157,12 @@ def _foul(part: object, path: tuple[str, ...], entries: int) -> Iterator[Problem
         if isinstance(part, _Doubled):
             yield from (Problem(_dotted((*path, name)), "is given twice") for name in part.keys_twice)
         for name, value in part.items():
-            yield from _foul(value, (*path, name), entries)
+            if isinstance(value, _MAY_BE_FOUL):
+                yield from _foul(value, (*path, name), entries)
     elif isinstance(part, list):
         for index, value in enumerate(part):
-            yield from _foul(value, (*path, str(index)), entries)
+            if isinstance(value, _MAY_BE_FOUL):
+                yield from _foul(value, (*path, str(index)), entries)
 
 
 def _dotted(path: Sequence[str]) -> str:

@@ -6,16 +6,16 @@ with that module (tests/unit); here it comes through the door.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import http.client
 import json
 import socket
 import struct
-import threading
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,20 +23,32 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 import zmq
+from doors import TOKEN
 from lone import lone_node
 from peers import CLOCK, ECHO, MOST, Ask, Scene
 
 from node.api import reading
 from node.config import Known, load
 from node.errors import ConfigInvalid
-from node.model.message import COMPUTE
+from node.model.cluster import Role
+from node.model.message import COMPUTE_RUN, JOB_START
 from node.pipeline.stage import SERVICES
+from node.roles.edge.job import Bench
+from node.roles.edge.job_manager import JobManager
+from node.roles.shared.arena import FrameArena
+from node.roles.shared.compute_service import ComputeService
+from node.roles.shared.processes import ProcessSpawner
+from node.roles.shared.tasks import begin, end
 from node.transport import limits
+from node.transport.auth import Directory
+from node.transport.base import Peer
+from node.transport.bodies import error_of
 from node.transport.frames import OPENING, Kind, Message, pack_body
 
 SPEC: dict[str, Any] = {"node": "edge-1", "source": "lobby", "pipeline": ["face_detection", "face_alignment"]}
 QUERIES = "/api/v1/queries"
 FACES = "/execute_task/face_detection"
+WARM_UP = 10
 ROUNDS = 50
 GROWTH = 10 * 2**20
 
@@ -72,7 +84,6 @@ class Bad:
     says: str = ""
     path: str = QUERIES
     headers: Mapping[str, str] = field(default_factory=dict)
-    token: bool = True
     workers: bool = False
 
     def check(self, status: int, body: bytes) -> None:
@@ -91,7 +102,12 @@ LIST = [
     Bad("missing_stage_input", spec(pipeline=["face_alignment"]), 422, ("pipeline.0",), "which no earlier stage gives"),
     Bad("missing_input_of_a_call", b"{}", 422, ("image",), "is required", path=FACES),
     Bad("impossible_delay", spec(constraint={"delay": 0}), 422, ("constraint.delay",)),
-    Bad("impossible_accuracy", spec(constraint={"accuracy": 1.01, "latency": -1}), 422, ("constraint.accuracy", "constraint.latency")),
+    Bad(
+        "impossible_accuracy",
+        spec(constraint={"accuracy": 1.01, "latency": -1}),
+        422,
+        ("constraint.accuracy", "constraint.latency"),
+    ),
     Bad("infinite_delay", b'{"constraint":{"delay":1e999}}', 422, ("constraint.delay",), "finite"),
     Bad("huge", spec(name="x" * 2**20), 413),
     Bad("half_a_million_faults", spec(pipeline=[0] * 300_000), 422, ("pipeline",), "300000 entries"),
@@ -99,21 +115,33 @@ LIST = [
     Bad("a_hundred_thousand_names_one_twice", many(90_000, twice=True), 422, ("",), "entries"),
     Bad("a_name_without_end", b'{"' + b"k" * 1_000_000 + b'":{"a":1,"a":2}}', 422, ("k" * 63 + ".a",), "is given twice"),
     Bad("unknown_names", many(4_000, twice=False), 422, ("node", "source"), "4003 fields are wrong"),
-    Bad("gzip_bomb", gzip.compress(bytes(10 * 2**20)), 415, headers={"Content-Encoding": "gzip"}, says="plain application/json"),
+    Bad(
+        "gzip_bomb", gzip.compress(bytes(10 * 2**20)), 415, headers={"Content-Encoding": "gzip"}, says="plain application/json"
+    ),
     Bad("gzip_without_a_word", gzip.compress(bytes(10 * 2**20)), 400, says="not UTF-8"),
-    Bad("picture_bomb", json.dumps({"image": png(60_000, 60_000, 10**7)}).encode(), 413, says="60000", path=FACES, workers=True),
-    Bad("picture_too_short", json.dumps({"image": png(1920, 1080, 99)}).encode(), 422, says="picture", path=FACES, workers=True),
-    Bad("picture_of_numbers", json.dumps({"image": [[[0, 0, 0]] * 1000] * 600}).encode(), 413, says="1000 × 600", path=FACES),
+    Bad(
+        "picture_bomb", json.dumps({"image": png(60_000, 60_000, 10**7)}).encode(), 413, says="60000", path=FACES, workers=True
+    ),
+    Bad(
+        "picture_too_short", json.dumps({"image": png(1920, 1080, 99)}).encode(), 422, says="picture", path=FACES, workers=True
+    ),
+    Bad("picture_as_endless_text", json.dumps({"image": "[" * 900_000}).encode(), 413, path=FACES),
     Bad("wrong_types", spec(node=7, pipeline="face_detection", constraint=[]), 422, ("node", "pipeline", "constraint")),
     Bad("not_an_object", b"[]", 422),
-    Bad("unknown_token", spec(), 401, headers={"Authorization": "Bearer nobody-has-this-one"}, token=False, says="does not know"),
+    Bad("unknown_token", spec(), 401, headers={"Authorization": "Bearer nobody-has-this-one"}, says="does not know"),
     Bad("truncated", spec()[:-9], 400, says="line 1 column"),
     Bad("deep", b"[" * 100_000, 400, says="nested too deeply"),
     *(
         Bad(f"deep_{depth}", spec().replace(b'"lobby"', b"[" * depth + b"]" * depth), 422 if depth < 400 else 400)
         for depth in (150, 1000, 4_000)
     ),
-    Bad("twice", b'{"node":"a","node":"b","constraint":{"delay":1,"delay":2}}', 422, ("node", "constraint.delay"), "is given twice"),
+    Bad(
+        "twice",
+        b'{"node":"a","node":"b","constraint":{"delay":1,"delay":2}}',
+        422,
+        ("node", "constraint.delay"),
+        "is given twice",
+    ),
     Bad("half_a_character_twice", rb'{"\ud800":1,"\ud800":2}', 422, ("?",), "is given twice"),
     Bad("half_a_character", rb'{"node":"\ud800"}', 422, says="Invalid JSON"),
 ]
@@ -129,10 +157,9 @@ def name_of(bad: Bad) -> str:
 @pytest.mark.parametrize("bad", [bad for bad in LIST if not bad.workers], ids=name_of)
 def test_the_front_door_names_what_is_wrong_and_lives_on(door: Any, bad: Bad, caplog: pytest.LogCaptureFixture) -> None:
     began = CLOCK.monotonic()
-    headers = {} if "Authorization" in bad.headers else None
-    reply = door.raw("POST", bad.path, bad.body, headers=bad.headers, **({"token": None} if headers is not None else {}))
+    reply = door.raw("POST", bad.path, bad.body, headers={"Authorization": f"Bearer {TOKEN}", **bad.headers}, token=None)
     bad.check(reply.status, reply.body)
-    assert CLOCK.monotonic() - began < 3.0
+    assert CLOCK.monotonic() - began < 5.0
     assert door.raw("GET", "/healthz").status == 200
     assert not [record for record in caplog.records if record.exc_info]
 
@@ -143,8 +170,7 @@ def line_to(door: Any) -> socket.socket:
 
 
 def post(door: Any, *headers: str) -> bytes:
-    token = door.raw.__func__.__kwdefaults__["token"]
-    lines = (f"POST {QUERIES} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", *headers)
+    lines = (f"POST {QUERIES} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {TOKEN}", *headers)
     return "\r\n".join((*lines, "Content-Type: application/json", "", "")).encode()
 
 
@@ -185,24 +211,28 @@ def test_the_whole_list_again_and_again_leaves_the_memory_flat(tmp_path: Path, a
     with lone_node(tmp_path, assets) as node:
         process = psutil.Process(node.pid)
 
-        def replay(rounds: int) -> None:
-            for _ in range(rounds):
-                line = http.client.HTTPConnection(node.address, timeout=20)
-                for bad in LIST:
-                    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {node.token}", **bad.headers}
-                    line.request("POST", bad.path, bad.body, headers)
-                    answer = line.getresponse()
-                    bad.check(answer.status, answer.read())
+        def memory_after_a_round() -> int:
+            for bad in LIST:
+                line = http.client.HTTPConnection(node.address, timeout=20)  # a refusal may close it
+                headers = {"Content-Type": "application/json", "Authorization": f"Bearer {node.token}", **bad.headers}
+                line.request("POST", bad.path, bad.body, headers)
+                answer = line.getresponse()
+                bad.check(answer.status, answer.read())
                 line.close()
+            return int(process.memory_info().rss)
 
-        replay(5)  # what is loaded at the first use, and the size that the heap of this list takes
-        before = process.memory_info().rss
-        replay(ROUNDS)
-        assert process.memory_info().rss - before <= GROWTH
+        # the first rounds load what is used for the first time, and take the heap to the size that one round needs
+        before = max(memory_after_a_round() for _ in range(WARM_UP))
+        after = [memory_after_a_round() for _ in range(ROUNDS)][-1]
+        assert after - before <= GROWTH, f"{before} bytes became {after}"
         assert '"level":"error"' not in (tmp_path / "stderr").read_text()
 
 
 # The peers' door
+
+
+def text_of(answer: Message) -> str:
+    return error_of(answer).message
 
 
 def hostile_request(body: bytes, method: str = ECHO.name, *blobs: bytes) -> Message:
@@ -230,18 +260,70 @@ async def test_a_peer_hears_what_is_wrong_and_may_go_on(scene: Scene, body: byte
     await peer.say(hostile_request(body))
     answer = await peer.hear(Kind.ERROR)
     assert (answer.id, answer.word) == (5, code)
-    assert says in bytes(answer.body).decode()
+    assert says in text_of(answer)
     await peer.say(hostile_request(pack_body({"number": 9})))
     assert (await peer.hear(Kind.REPLY)).id == 5
 
 
-async def test_a_service_that_the_node_does_not_have_is_named(scene: Scene) -> None:
+async def test_a_method_that_the_node_does_not_answer_is_named(scene: Scene) -> None:
     await scene.open()
     peer = scene.raw(scene.keys["edge-1"])
     await peer.join("edge-1")
-    await peer.say(hostile_request(b"", COMPUTE.name))
+    await peer.say(hostile_request(b"", COMPUTE_RUN.name))
     answer = await peer.hear(Kind.ERROR)
-    assert (answer.word, COMPUTE.name in bytes(answer.body).decode()) == ("EC-NOT-FOUND", True)
+    assert (answer.word, COMPUTE_RUN.name in text_of(answer)) == ("EC-NOT-FOUND", True)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "path", "says"),
+    [
+        (("mind_reading",), "pipeline.0", "no service 'mind_reading'"),
+        (("face_detection", "face_detection"), "pipeline.1", "twice"),
+        (("face_alignment",), "pipeline.0", "which no earlier stage gives"),
+        ((), "pipeline", "at least 1 item"),
+    ],
+)
+async def test_an_edge_refuses_a_pipeline_that_cannot_run(
+    scene: Scene, pipeline: tuple[str, ...], path: str, says: str
+) -> None:
+    key = scene.keys["edge-1"]
+    planner = Directory([(key.public, Peer("edge-1", frozenset({Role.CLOUD}), key.fingerprint))])
+    spawner, arena = ProcessSpawner(CLOCK), FrameArena(slots=4)
+    scene.stack.callback(arena.close)
+    bench = Bench(**dict.fromkeys((slot.name for slot in fields(Bench)), None) | {"clock": CLOCK})  # type: ignore[arg-type]
+    await scene.open(planner, register=JobManager({}, bench, spawner, arena).register)
+    peer = scene.raw(key)
+    await peer.join("edge-1")
+    plan = {"epoch": 1, "video_conf": {}, "flow_mapping": {}}
+    start = {"query": f"q-{0:026d}", "attempt": 1, "source": "lobby", "pipeline": pipeline, "plan": plan}
+    await peer.say(hostile_request(pack_body(start), JOB_START.name))
+    answer = await peer.hear(Kind.ERROR)
+    assert answer.word == "EC-INVALID"
+    assert path in text_of(answer)
+    assert says in text_of(answer)
+
+
+async def test_a_picture_bomb_reaches_a_worker_and_is_refused_there(scene: Scene, assets: Path) -> None:
+    arena = FrameArena(slots=4)
+    scene.stack.callback(arena.close)
+    service = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, assets, workers=1)
+    serving = begin(service.run(), "compute")
+    scene.stack.push_async_callback(end, serving)
+    await scene.open(register=service.register)
+    peer = scene.raw(scene.keys["edge-1"])
+    await peer.join("edge-1")
+    bomb = base64.b64decode(png(60_000, 60_000, 10**7))
+    image = [{"name": "image", "count": 1}]
+    for request, blobs, code, says in (
+        ({"service": "face_detection", "pictures": image}, (bomb,), "EC-TOO-LARGE", "60000 × 60000"),
+        ({"service": "mind_reading", "pictures": image}, (bomb,), "EC-NOT-FOUND", "mind_reading"),
+        ({"service": "face_detection"}, (), "EC-INVALID", "image"),
+        ({"service": "face_detection", "pictures": image}, (), "EC-INVALID", "pictures"),
+    ):
+        await peer.say(hostile_request(pack_body(request), COMPUTE_RUN.name, *blobs))
+        answer = await peer.hear(Kind.ERROR)
+        assert (answer.word, says in text_of(answer)) == (code, True), text_of(answer)
+    assert len(psutil.Process().children()) == 1
 
 
 async def test_a_body_or_a_header_above_its_limit_is_told(scene: Scene) -> None:
@@ -250,7 +332,7 @@ async def test_a_body_or_a_header_above_its_limit_is_told(scene: Scene) -> None:
     await peer.join("edge-1")
     await peer.say(hostile_request(bytes(limits.BODY_BYTES + 1)))
     answer = await peer.hear(Kind.ERROR)
-    assert (answer.word, str(limits.BODY_BYTES) in bytes(answer.body).decode()) == ("EC-TOO-LARGE", True)
+    assert (answer.word, str(limits.BODY_BYTES + 1) in text_of(answer)) == ("EC-TOO-LARGE", True)
     await peer.socket.send_multipart([OPENING + bytes(limits.HEADER_BYTES), b""])
     assert (await peer.hear(Kind.ERROR)).word == "EC-TOO-LARGE"
 
@@ -274,8 +356,8 @@ async def test_frames_without_end_are_cut_before_they_fill_the_memory(scene: Sce
     peer = scene.raw(scene.keys["edge-1"])
     await peer.join("edge-1")
     before = psutil.Process().memory_info().rss
-    ended = threading.Event()
-    frame = bytes(2**18)
+    ended = asyncio.Event()
+    frame = bytes(2**16)  # libzmq bounds what waits at a sender by messages, not by frames: this one has to be slow
 
     async def pour() -> int:
         sent = 0
@@ -285,7 +367,7 @@ async def test_frames_without_end_are_cut_before_they_fill_the_memory(scene: Sce
             await CLOCK.sleep(0.001)
         return sent
 
-    async with __import__("asyncio").TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         pouring = group.create_task(pour())
         await scene.hears("edge-1", up=False)
         ended.set()
@@ -309,8 +391,7 @@ WHOLE = '[node]\nroles = ["edge"]\n'
         (WHOLE + "[edge.sources.lobby]\nurl = 'x'\nfps = 0\n", "edge.sources.lobby.fps", "greater than 0"),
         (WHOLE + "[edge.sources.lobby]\n", "edge.sources.lobby.url", "is required"),
         (WHOLE + "[edge]\nworkers = 'two'\nsources = 7\n", "edge.sources", "dictionary"),
-        (WHOLE + "[transport.allow]\nname = 'a'\nkey = 'short'\nroles = ['edge']\n", "transport.allow.0.key", ""),
-        (WHOLE + "node.name = 'a'\n", "node.name", "" ),
+        (WHOLE + "[[transport.allow]]\nname = 'a'\nkey = 'short'\nroles = ['edge']\n", "transport.allow.0.key", ""),
         (WHOLE + "[log]\nlevel = 'info'\nlevel = 'debug'\n", "log.level", "is given twice"),
         (WHOLE + "[talent]\na = " + "[" * 100 + "]" * 100, "talent.a", "nested deeper"),
         (WHOLE[:-4], "", "closing quote"),

@@ -74,11 +74,10 @@ def test_the_newest_frame_comes_as_an_annotated_picture(client):
 
 
 def test_a_changed_constraint_changes_the_plan_of_the_running_query(client):
-    query = client.submit(request("lobby"))
-    assert client.results(query.id, 0, 1, 10.0).items
-    before = client.query(query.id).plan
-    client.constrain(query.id, Constraint(delay=0.001))
-    after = until(lambda: (found := client.query(query.id).plan) and found.video_conf != before.video_conf and found)
+    query = client.submit(request("lobby", accuracy=1.0))
+    before = until(lambda: (found := client.query(query.id).plan) and found.video_conf.resolution != "360p" and found, 60)
+    client.constrain(query.id, Constraint(accuracy=0.2, latency=0.02))  # nothing is that quick: the quickest is chosen
+    after = until(lambda: (found := client.query(query.id).plan) and found.video_conf.resolution == "360p" and found)
     assert after.epoch > before.epoch
     until(lambda: any(item.plan_epoch == after.epoch for item in client.results(query.id, 0, 500).items))
     client.stop(query.id)

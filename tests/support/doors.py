@@ -36,6 +36,7 @@ from node.model.video import (
     Tally,
     VideoConf,
 )
+from node.pipeline.stage import check_pipeline
 from node.roles.shared.events import EventBus
 from node.roles.shared.news import QueryNews
 from node.storage import Store, open_store
@@ -101,6 +102,7 @@ class StoredQueries:
     broken: BaseException | None = None
 
     async def submit(self, request: QueryRequest) -> tuple[Query, bool]:
+        check_pipeline(request.pipeline)
         now = SystemClock().wall()
         query = Query(
             id=request.id or new_id("q", now),

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from systems import until
+
+from node.client import Client
+
 # with a source its POST example is a request that it can take
 CONFIG = """schema = 1
 [node]
@@ -39,7 +43,7 @@ class LoneNode:
 
 @contextmanager
 def lone_node(folder: Path, assets: Path) -> Iterator[LoneNode]:
-    """Cloud and edge in one, ready and ended as a user would end it."""
+    """Cloud and edge in one, with its services measured, and ended as a user would end it."""
     config = folder / "node.toml"
     config.write_text(CONFIG.format(folder=folder, assets=assets))
     command = [sys.executable, "-m", "node", "up", "--attached", "-c", str(config)]
@@ -55,7 +59,10 @@ def lone_node(folder: Path, assets: Path) -> Iterator[LoneNode]:
         found = re.search(r"http://([\d.]+:\d+)/api", told)
         assert found, (folder / "stderr").read_text()
         try:
-            yield LoneNode(found[1], (folder / "data" / "token").read_text().strip(), process.pid)
+            node = LoneNode(found[1], (folder / "data" / "token").read_text().strip(), process.pid)
+            with Client(f"http://{node.address}", node.token, 10.0) as client:
+                until(lambda: client.node().report.services, 60)
+            yield node
         finally:
             process.send_signal(signal.SIGINT)
             ended = process.wait(10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -97,10 +97,16 @@ class Scene:
     def records(self, *names: str) -> list[tuple[str, Peer]]:
         return [(self.keys[name].public, Peer(name, frozenset({Role.EDGE}), self.keys[name].fingerprint)) for name in names]
 
-    async def open(self, directory: Directory | None = None, options: LinkOptions = FAST) -> ZmqTransport:
+    async def open(
+        self,
+        directory: Directory | None = None,
+        options: LinkOptions = FAST,
+        register: Callable[[ZmqTransport], None] = lambda _: None,
+    ) -> ZmqTransport:
         cloud = ZmqTransport(self.key, directory or self.directory, ["tcp://127.0.0.1:0"], [], CLOCK, options)
         cloud.watch(lambda peer, up: self.ups.put_nowait((peer.name, up)))
         cloud.answer(ECHO, echo)
+        register(cloud)
         self.stack.push_async_callback(cloud.stop)
         await cloud.start()
         self.address = cloud.endpoints[0]
