@@ -33,13 +33,14 @@ test-cv4: $(CV4) ## the pipeline's tests on OpenCV 4.14, in an environment of th
 	.venv-cv4/bin/ecnode assets fetch
 	.venv-cv4/bin/pytest tests/unit/pipeline
 
-check: $(DEV) ## lint, types, import floors, unsafe words, generated docs
+check: $(DEV) ## lint, types, import floors, unsafe words, both READMEs in step, generated docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/bandit --ini setup.cfg --quiet --recursive node tools docs
 	$(BIN)/python tools/gate.py
+	$(BIN)/python tools/readme.py
 	$(BIN)/python docs/generate.py --check
 
 drill-short: $(DRILL) ## the drills of at most five minutes

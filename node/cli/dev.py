@@ -47,7 +47,8 @@ def dev(  # noqa: PLR0917 - one argument for each option
         assets.fetch(folder, settings.say)
     clock = SystemClock()
     began = clock.monotonic()
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
+        signal.signal(number, _as_interrupt)
     lobby = Source("lobby", assets.path(folder, "collage.mp4"), "people indoor")
     street = Source("street", assets.path(folder, "bikes.mp4"), "traffic outdoor")
     with LocalSystem(edges, [lobby, street], folder, cloud_http=HTTP_PORT) as system:

@@ -155,9 +155,9 @@ class Tally(Value):
         """Whether every captured frame has one fate."""
         return self.captured == self.processed + self.skipped + self.failed
 
-    def settled(self) -> Tally:
-        """The tally of an attempt that is over: what nobody works on any more has failed."""
-        return self.replace(captured=self.captured + self.in_flight, failed=self.failed + self.in_flight, in_flight=0)
+    def settled(self, fate: Literal["failed", "skipped"]) -> Tally:
+        """The tally of an attempt that is over, with a fate for the frames that nobody works on any more."""
+        return self.replace(captured=self.captured + self.in_flight, in_flight=0, **{fate: dict(self)[fate] + self.in_flight})
 
     def __add__(self, other: Tally) -> Tally:
         mine, theirs = dict(self), dict(other)

@@ -6,7 +6,7 @@ All functions run inside an operation of the database; `query` is the row number
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import peewee
 from peewee import fn
@@ -113,13 +113,13 @@ def append(connection: Writing, query: int, attempt: int, results: Sequence[Resu
     return _replace_tally(connection, query, attempt, held, tally, total=total)
 
 
-def settle(connection: Writing, query: int, attempt: int, *, total: Tally) -> Tally:
-    """The query's `total` once frames that were in flight when the attempt ended count as failed."""
+def settle(connection: Writing, query: int, attempt: int, fate: Literal["failed", "skipped"], *, total: Tally) -> Tally:
+    """The query's `total` once the frames that were in flight when the attempt ended have met their fate."""
     row = connection.row(_ATTEMPT, query=query, attempt=attempt)
     if row is None:
         return total
     held = parse(Tally, text(row, 0))
-    return _replace_tally(connection, query, attempt, held, held.settled(), total=total)
+    return _replace_tally(connection, query, attempt, held, held.settled(fate), total=total)
 
 
 def _replace_tally(connection: Writing, query: int, attempt: int, held: Tally, tally: Tally, *, total: Tally) -> Tally:

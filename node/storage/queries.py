@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 from peewee import fn
 
@@ -227,14 +227,15 @@ def _transition(connection: Writing, id: str, event: str, reason: str, now: floa
     state = QUERY_LIFE.after(stored.query.state, event)
     changes: dict[str, object] = {"state": state, "reason": reason[:REASON_MOST]}
     if state in QUERY_LIFE.terminal:
-        changes |= {"ended_at": now, "tally": _settled(connection, stored)}
+        # who stops a query gives its last frames up; otherwise they were lost
+        changes |= {"ended_at": now, "tally": _settled(connection, stored, "skipped" if event == "stop" else "failed")}
     after = _change(connection, stored, **changes)
     history.add_event(connection, stored.number, Event(time=now, event=event, state=state, reason=after.reason))
     return after
 
 
-def _settled(connection: Writing, stored: _Stored) -> Tally:
-    return history.settle(connection, stored.number, stored.query.attempt, total=stored.query.tally)
+def _settled(connection: Writing, stored: _Stored, fate: Literal["failed", "skipped"]) -> Tally:
+    return history.settle(connection, stored.number, stored.query.attempt, fate, total=stored.query.tally)
 
 
 def _set_plan(connection: Writing, id: str, plan: Plan, now: float) -> Query:
@@ -248,7 +249,7 @@ def _set_plan(connection: Writing, id: str, plan: Plan, now: float) -> Query:
 
 def _begin_attempt(connection: Writing, id: str) -> Query:
     stored = _open(connection, id)
-    after = _change(connection, stored, attempt=stored.query.attempt + 1, tally=_settled(connection, stored))
+    after = _change(connection, stored, attempt=stored.query.attempt + 1, tally=_settled(connection, stored, "failed"))
     history.start_attempt(connection, stored.number, after.attempt)
     return after
 

@@ -209,3 +209,17 @@ def test_a_role_that_is_not_built_is_refused_in_a_sentence(role):
     )
     assert ended.returncode == 3
     assert f"role '{role}' is not built into this release" in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_dev_ends_with_its_terminal_and_leaves_nothing(assets, tmp_path, number):
+    command = [sys.executable, "-m", "node", "dev", "--edges", "1", "--folder", str(assets)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as dev:
+        assert any(line.startswith("Ctrl-C") for line in dev.stdout)
+        nodes = family(dev.pid)[1:]
+        assert len(nodes) >= 2
+        dev.send_signal(number)
+        assert dev.wait(10) == 0
+    assert psutil.wait_procs(nodes, timeout=2)[1] == []
+    assert list(tmp_path.glob("ecnode-*")) == []
