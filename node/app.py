@@ -198,7 +198,8 @@ class Node:
             self._metrics.gauge(name, text).set_function(read)
 
     def _peers_ready(self) -> int:
-        return sum(view.state is NodeState.READY for view in self._registry.views())
+        ready = {view.report.name for view in self._registry.views() if view.state is NodeState.READY}
+        return len(ready - {self.config.node.name})  # a node reports to itself as well
 
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock)
@@ -245,7 +246,7 @@ class Node:
         return self._report()
 
     def views(self) -> tuple[NodeView, ...]:
-        """The peers."""
+        """The peers, and this node itself."""
         return self._registry.views()
 
     def problems(self) -> Mapping[str, str | None]:

@@ -151,6 +151,7 @@ async def test_one_node_with_both_roles_answers_a_query_by_itself(tmp_path, asse
             plan, _ = await asyncio.to_thread(client.plans, query.id)
             assert {place.role for place in plan.flow_mapping.values()} == {"host"}
             assert node.here().links == ()
+            assert "ecnode_peers_ready 0.0" in await asyncio.to_thread(client.metrics)
 
 
 async def test_an_edge_answers_for_itself_and_keeps_no_queries(system):

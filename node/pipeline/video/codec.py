@@ -14,7 +14,7 @@ import numpy as np
 
 from node.errors import Invalid, TooLarge
 from node.pipeline.video.opencv import MAX_PICTURE_PIXELS, cv2
-from node.pipeline.video.service import Picture
+from node.pipeline.video.service import Picture, Pictures
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -156,6 +156,19 @@ def check_picture(picture: Picture) -> None:
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise Invalid(f"a picture is height × width × 3 of uint8, not {picture.shape} of {picture.dtype}")
+
+
+def only_image(pictures: Pictures, service: str) -> Picture:
+    """The one picture called `image` that a detector takes.
+
+    Raises:
+        Invalid: none or several came, or what came is not a picture.
+    """
+    images = pictures.get("image", ())
+    if len(images) != 1:
+        raise Invalid(f"{service} takes one picture called image, not {len(images)}")
+    check_picture(images[0])
+    return images[0]
 
 
 def resize(picture: Picture, width: int, height: int) -> Picture:

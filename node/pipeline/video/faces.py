@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from node.assets import path as asset_path
 from node.errors import Invalid, TooLarge
-from node.pipeline.video.codec import check_picture
+from node.pipeline.video.codec import check_picture, only_image
 from node.pipeline.video.opencv import cv2
 from node.pipeline.video.pose import HeadPose, Points, eye_tilt, head_pose, is_up
 from node.pipeline.video.service import Picture, Pictures, Values
@@ -53,11 +53,7 @@ class FaceDetection:
 
     def run(self, values: Values, pictures: Pictures) -> tuple[Values, Pictures]:
         del values  # a detector needs nothing but the picture
-        images = pictures.get("image", ())
-        if len(images) != 1:
-            raise Invalid(f"face_detection takes one picture called image, not {len(images)}")
-        picture = images[0]
-        check_picture(picture)
+        picture = only_image(pictures, "face_detection")
         height, width = picture.shape[:2]
         if width * height > MAX_PIXELS:
             raise TooLarge(f"a picture of {width} × {height}", hint=f"face_detection takes at most {MAX_PIXELS} pixels")

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from node.assets import path as asset_path
 from node.errors import Invalid
 from node.pipeline.video.centernet import HEAT, LTRB, SIZES, STRIDE
-from node.pipeline.video.codec import check_picture, check_pixels
+from node.pipeline.video.codec import check_pixels, only_image
 from node.pipeline.video.opencv import cv2
 from node.pipeline.video.service import Pictures, Values
 
@@ -52,11 +52,7 @@ class CarDetection:
 
     def run(self, values: Values, pictures: Pictures) -> tuple[Values, Pictures]:
         del values  # a detector needs nothing but the picture
-        images = pictures.get("image", ())
-        if len(images) != 1:
-            raise Invalid(f"car_detection takes one picture called image, not {len(images)}")
-        picture = images[0]
-        check_picture(picture)
+        picture = only_image(pictures, "car_detection")
         height, width = picture.shape[:2]
         check_pixels(width, height)
         if min(width, height) < MIN_SIDE:

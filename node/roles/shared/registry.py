@@ -55,7 +55,7 @@ class Registry:
         return self._here()
 
     def views(self) -> tuple[NodeView, ...]:
-        """Every peer that has ever reported to this process, by name."""
+        """Every node that has ever reported to this process, itself included, by name."""
         rtts = {link.peer.name: link.rtt_s * 1000 for link in self._transport.links()} if self._transport else {}
         return tuple(self._view(self._entries[name], rtts) for name in sorted(self._entries))
 

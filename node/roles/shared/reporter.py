@@ -64,10 +64,6 @@ class Reporter:
         self._at_once = asyncio.Event()
         transport.watch(self._link)
 
-    def nudge(self) -> None:
-        """Sends the next report now: something in it has changed that others wait for."""
-        self._at_once.set()
-
     async def run(self) -> None:
         """Sends until cancelled."""
         while True:
