@@ -41,6 +41,7 @@ from node.model.message import (
     Pictures,
     Report,
     ReportReply,
+    StageCall,
 )
 from node.model.value import Value
 from node.model.video import QUERY_LIFE, Outcome, Placement, Plan, Resolution, Result, StageRole, Tally, VideoConf
@@ -98,11 +99,15 @@ _REPORT: Final = NodeReport(
 EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
     NODE_REPORT.name: (Report(report=_REPORT), ReportReply(name="cloud-1")),
     COMPUTE_RUN.name: (
-        ComputeRequest(service="face_detection", pictures=(Pictures(name="image", count=1),)),
+        ComputeRequest(
+            stages=(StageCall(service="face_detection"), StageCall(service="face_alignment")),
+            pictures=(Pictures(name="image", count=1),),
+            wanted=("faces",),
+        ),
         ComputeReply(
-            values={"bbox": [[210, 96, 262, 160]], "prob": [0.93]},
+            values={"bbox": [[210, 96, 262, 160]], "prob": [0.93], "count_result": {"up": 1, "total": 1}},
             pictures=(Pictures(name="faces", count=1),),
-            seconds=0.021,
+            stage_seconds=(0.021, 0.007),
             decode_seconds=0.004,
             wait_seconds=0.002,
         ),

@@ -203,7 +203,8 @@ class Node:
 
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock)
-        bench = Bench(runner, self._compute, self._transport, self._clock)
+        window = self._compute.workers + 1  # one picture waits, so that no worker idles; more would only grow old
+        bench = Bench(runner, self._compute, self._transport, self._clock, window)
         jobs = JobManager(self.config.edge.sources, bench, self._spawner, self._arena)
         jobs.register(self._transport)
         return jobs

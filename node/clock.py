@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import lru_cache
+from typing import Final, Protocol
+
+SECONDS_AT_HAND: Final = 256
 
 
 class Clock(Protocol):
@@ -34,7 +38,16 @@ class Clock(Protocol):
 
 def rfc3339(wall_seconds: float) -> str:
     """`2026-11-21T22:40:01.123Z` for a wall time in seconds."""
-    return datetime.fromtimestamp(wall_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole = math.floor(wall_seconds)
+    microseconds = round((wall_seconds - whole) * 1e6)
+    if microseconds == 1_000_000:
+        whole, microseconds = whole + 1, 0
+    return f"{_second(whole)}.{microseconds // 1000:03d}Z"
+
+
+@lru_cache(maxsize=SECONDS_AT_HAND)  # what is told of happened just now, or a page of it at nearby times
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).isoformat(timespec="seconds").replace("+00:00", "")
 
 
 class SystemClock:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 from pydantic import JsonValue
 from pydantic_core import to_json
 
+from node.clock import Clock
 from node.model.document import Document, to_document
 from node.model.value import Value
 
@@ -23,6 +24,33 @@ def page(items: Sequence[Value], following: JsonValue) -> web.Response:
 
 
 def encode(body: Document, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A JSON object; a stage's NaN becomes null, because JSON has none."""
-    content = to_json(body, inf_nan_mode="null")
+    """A JSON object as an answer."""
+    return written(write(body), status=status, headers=headers)
+
+
+def write(body: Document) -> bytes:
+    """A JSON object as text; a stage's NaN becomes null, because JSON has none."""
+    return to_json(body, inf_nan_mode="null")
+
+
+def written(content: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Content that is JSON already, as an answer."""
     return web.Response(status=status, body=content, content_type="application/json", headers=headers)
+
+
+class Fresh:
+    """Content that many ask for and that is made anew once it is `seconds` old."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._made_at = float("-inf")
+        self._content = b""
+
+    def content(self, make: Callable[[], bytes]) -> bytes:
+        """What `make` gives, now or a moment ago; every call passes the same one."""
+        now = self._clock.monotonic()
+        if now - self._made_at >= self._seconds:
+            self._content = make()
+            self._made_at = now
+        return self._content

@@ -39,6 +39,7 @@ class Caller:
 
 CALLER: Final = web.RequestKey("caller", Caller)
 LOCAL: Final = Caller("local", Scope.ADMIN)
+NODE: Final = Caller("node", Scope.ADMIN)
 
 
 class Keyring:
@@ -59,7 +60,7 @@ class Keyring:
         """Who holds that secret, None where nobody does or the token has expired."""
         given = secret.encode(errors="surrogateescape")
         if self._own and hmac.compare_digest(given, self._own):
-            return Caller("node", Scope.ADMIN)
+            return NODE
         digest = hashlib.sha256(given).hexdigest()
         token = self._tokens.get(digest)
         if token is None or self._expired(token):

@@ -21,8 +21,9 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from node import __version__
 from node.api.answer import encode
+from node.api.compat import GROUP
 from node.api.examples import EXAMPLES
-from node.api.problem import ProblemDetails
+from node.api.problem import OriginalFailure, ProblemDetails
 from node.api.repeats import HEADER, KEY
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import EcnodeError, Stale
@@ -43,8 +44,8 @@ _WITH_KEY: Final = (408, 409, 413, 422, 503, 507)
 
 
 @cache
-def describe(routes: tuple[Route, ...]) -> Document:
-    """The OpenAPI description of the routes."""
+def describe(routes: tuple[Route, ...], open_groups: frozenset[str] = frozenset()) -> Document:
+    """The OpenAPI description of the routes; callers of this machine need no token for those of `open_groups`."""
     models = sorted(_models(routes), key=lambda model: model.__name__)
     names, schemas = models_json_schema([(model, _MODE) for model in models], ref_template=SCHEMAS + "{model}")
     found = schemas.get("$defs", {})
@@ -55,14 +56,18 @@ def describe(routes: tuple[Route, ...]) -> Document:
     for route in routes:
         item = paths.setdefault(_HOLE.sub(r"{\1}", route.path), {})
         assert isinstance(item, dict)
-        item[route.method.lower()] = _operation(route, parameters)
+        item[route.method.lower()] = _operation(route, parameters, is_open=route.group in open_groups)
     return {
         "openapi": "3.1.1",
         "info": {"title": "ecnode", "version": __version__, "description": _INTRODUCTION},
+        "tags": [{"name": f"compat/{GROUP}", "description": _COMPAT}],
         "paths": paths,
         "components": {
             "schemas": found,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _SECURITY}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": _SECURITY},
+                "token": {"type": "apiKey", "in": "query", "name": "token", "description": _IN_QUERY},
+            },
         },
     }
 
@@ -75,11 +80,16 @@ _SECURITY: Final = (
     "Scopes, each with those before it: " + " < ".join(scope.name.lower() for scope in Scope) + ". "
     "The node's own token, in its data directory, holds them all."
 )
+_IN_QUERY: Final = "The same token; the originals' routes take it here as well, for their clients send no headers."
+_COMPAT: Final = (
+    "The routes of the original video system, for its clients. They stand under this path always, and where `http.compat` names"
+    " them also at the original's own paths, without the prefix. A refusal is JSON with `status` 1 and `error`."
+)
 
 
 def _models(routes: Sequence[Route]) -> set[type[Value]]:
     used = (model for route in routes for model in (route.body, route.params, route.reply))
-    return {ProblemDetails, *(model for model in used if model is not None)}
+    return {ProblemDetails, OriginalFailure, *(model for model in used if model is not None)}
 
 
 def _tell_moments(schema: Document) -> None:
@@ -94,7 +104,7 @@ def _tell_moments(schema: Document) -> None:
             properties[name] = {"anyOf": [_MOMENT, {"type": "null"}], **title} if kinds else {**_MOMENT, **title}
 
 
-def _operation(route: Route, models: Mapping[type[Value], Document]) -> Document:
+def _operation(route: Route, models: Mapping[type[Value], Document], *, is_open: bool) -> Document:
     story = " ".join((route.handler.__doc__ or "").split())
     operation: Document = {
         "operationId": f"{route.method.lower()}{re.sub(r'[^a-zA-Z0-9]+', '_', route.path)}".rstrip("_"),
@@ -103,7 +113,7 @@ def _operation(route: Route, models: Mapping[type[Value], Document]) -> Document
         "description": story if story != route.summary else "",
         "parameters": [*_in_path(route), *_in_query(route, models), *_in_head(route)],
         "responses": _responses(route),
-        "security": [{"bearer": [route.scope.name.lower()]}] if route.scope > Scope.OPEN else [],
+        "security": _security(route, is_open=is_open),
     }
     if route.body is not None:
         operation["requestBody"] = {
@@ -113,8 +123,19 @@ def _operation(route: Route, models: Mapping[type[Value], Document]) -> Document
     return operation
 
 
+def _security(route: Route, *, is_open: bool) -> list[JsonValue]:
+    if route.scope == Scope.OPEN:
+        return []
+    ways = ("bearer", "token") if route.group else ("bearer",)
+    asked: list[JsonValue] = [{way: [route.scope.name.lower()]} for way in ways]
+    return [*asked, {}] if is_open else asked
+
+
 def _resource(route: Route) -> str:
-    return route.path.removeprefix(API).strip("/").partition("/")[0] if route.path.startswith(API) else "service"
+    if route.group:
+        return f"compat/{route.group}"
+    first = route.path.removeprefix(API).strip("/").partition("/")[0]
+    return first if route.path.startswith(API) and first.isalpha() else "service"
 
 
 def _ref(model: type[Value]) -> Document:
@@ -156,11 +177,17 @@ def _responses(route: Route) -> Document:
     bad: Document = {
         str(status): {
             "description": _reasons(route, status),
-            "content": {"application/problem+json": {"schema": _ref(ProblemDetails)}},
+            "content": _failure(route),
         }
         for status in sorted(refusals(route) - set(route.answers))
     }
     return {**good, **bad}
+
+
+def _failure(route: Route) -> Document:
+    if route.group:
+        return {"application/json": {"schema": _ref(OriginalFailure)}}
+    return {"application/problem+json": {"schema": _ref(ProblemDetails)}}
 
 
 def refusals(route: Route) -> frozenset[int]:
@@ -206,9 +233,11 @@ def _content(route: Route) -> Document:
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222;background:#fff}"
     "code,pre{font:13px/1.4 ui-monospace,monospace;background:#f4f4f6;border-radius:4px}code{padding:0 .3em}"
-    "pre{padding:.7em;overflow:auto}section{border-top:1px solid #ddd;padding:.6em 0}h2{text-transform:capitalize}"
-    "h3{font-size:1em;margin:.3em 0}b{display:inline-block;min-width:4.5em;color:#0a58ca}small{color:#666}"
-    "@media(prefers-color-scheme:dark){body{color:#ddd;background:#16181c}code,pre{background:#23262c}section{border-color:#333}}"
+    "pre{padding:.7em;overflow:auto}section{border-top:1px solid #ddd;padding:.6em 0}h2::first-letter{text-transform:uppercase}"
+    "code{overflow-wrap:anywhere}h2{margin:1.6em 0 .4em}section p{margin:.4em 0}"
+    "h3{font-size:1em;margin:.3em 0}b{display:inline-block;min-width:4.5em;}a,b{color:#0a58ca}small{color:#666}"
+    "@media(prefers-color-scheme:dark){body{color:#ddd;background:#16181c}code,pre{background:#23262c}"
+    "section{border-color:#333}a,b{color:#7ab0ff}small{color:#999}}"
 )
 
 
@@ -218,14 +247,23 @@ def manual(routes: tuple[Route, ...]) -> str:
     tags = dict.fromkeys(_resource(route) for route in routes)
     links = " · ".join(f'<a href="#{tag}">{tag}</a>' for tag in tags)
     chapters = "".join(
-        f'<h2 id="{tag}">{tag}</h2>' + "".join(_chapter(route) for route in routes if _resource(route) == tag) for tag in tags
+        f'<h2 id="{tag}">{tag}</h2>{_preface(tag)}' + "".join(_chapter(route) for route in routes if _resource(route) == tag)
+        for tag in tags
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>ecnode {__version__}: HTTP API</title><style>{_STYLE}</style><h1>ecnode {__version__}: HTTP API</h1>"
-        f"<p>{escape(_INTRODUCTION)}</p><p>{escape(_SECURITY)}</p>"
-        f'<p>For programs: <a href="{API}/openapi.json">{API}/openapi.json</a>. {links}</p>{chapters}</html>'
+        f"<p>{_prose(_INTRODUCTION)}</p><p>{_prose(_SECURITY)}</p>"
+        f'<p>For programs: <a href="{API}/openapi.json">{API}/openapi.json</a></p><nav>{links}</nav>{chapters}</html>'
     )
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _preface(resource: str) -> str:
+    return f"<p>{_prose(_COMPAT)}</p>" if resource == f"compat/{GROUP}" else ""
 
 
 def _chapter(route: Route) -> str:
@@ -234,7 +272,7 @@ def _chapter(route: Route) -> str:
     reply = f"{'a page of ' if route.many else ''}{route.reply.__name__}" if route.reply else route.media
     lines = [
         f"<section><h3><b>{route.method}</b><code>{escape(route.path)}</code></h3>",
-        f"<p>{escape(route.summary)} {escape(story)}</p>",
+        f"<p>{_prose(f'{route.summary} {story}')}</p>",
         f"<small>scope {route.scope.name.lower()} · answers {escape(reply)} · {statuses}</small>",
     ]
     if route.params is not None:
@@ -252,7 +290,8 @@ def _chapter(route: Route) -> str:
 
 async def openapi(request: web.Request) -> web.Response:
     """OpenAPI 3.1, made from the table that the server mounts."""
-    return encode(describe(request.app[DOOR].routes))
+    door = request.app[DOOR]
+    return encode(describe(door.routes, door.open_groups))
 
 
 async def docs(request: web.Request) -> web.Response:

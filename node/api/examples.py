@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from node.api.compat.bodies import ChangeConstraint, Join, NodeAddress, SubmitJob, SubmitQuery, SyncResult, UpdatePlan
+from node.api.compat.inputs import ServiceInput
 from node.model.access import TokenRequest
 from node.model.document import Document
 from node.model.value import Value
 from node.model.video import Constraint, QueryRequest
+
+_SUBMITTED: Final[Document] = {
+    "node_addr": "127.0.0.1:7480",
+    "video_id": 0,
+    "pipeline": ["face_detection", "face_alignment"],
+    "user_constraint": {"delay": 0.3, "accuracy": 0.85},
+}
 
 EXAMPLES: Final[Mapping[type[Value], Document]] = {
     QueryRequest: {
@@ -19,5 +28,20 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
         "constraint": {"delay": 0.3, "accuracy": 0.85},
     },
     Constraint: {"delay": 0.5},
+    SubmitQuery: _SUBMITTED,
+    SubmitJob: _SUBMITTED,
+    ChangeConstraint: {"query_id": "GLOBAL_ID_1", "user_constraint": {"delay": 0.5}},
+    UpdatePlan: {
+        "job_uid": "GLOBAL_ID_1",
+        "video_conf": {"encoder": "JPEG", "fps": 5, "resolution": "720p"},
+        "flow_mapping": {
+            "face_detection": {"model_id": 0, "node_role": "host"},
+            "face_alignment": {"model_id": 0, "node_role": "cloud"},
+        },
+    },
+    SyncResult: {"job_uid": "GLOBAL_ID_1", "job_result": {"appended_result": {"n_loop": 1}}},
+    Join: {"node_port": 7480, "node_ip": "127.0.0.1", "video_id": 0, "video_type": "people indoor"},
+    NodeAddress: {"job_uid": "GLOBAL_ID_1", "node_addr": "127.0.0.1:7480"},
+    ServiceInput: {"image": "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//2Q=="},
     TokenRequest: {"label": "dashboard on the wall", "scope": "read", "ttl": 3600.0},
 }

@@ -1,7 +1,8 @@
 """Who may come through the front door, and what happens to every request on the way in and out?
 
-Middlewares in the order of the onion, outermost first: `identify` (request id, figures, headers), `explain` (errors become
-problems), `check_host` (against DNS rebinding), `check_origin` (against foreign web pages), `check_token` (scopes).
+One middleware, because each costs as much as a check: it gives the request an id, refuses what names a foreign host (DNS
+rebinding), what a foreign page asks for and what lacks the scope of its route, turns whatever is raised behind it into a
+problem, counts the answer and sets the headers that every answer carries.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from functools import cache
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from node.api import problem
-from node.api.callers import CALLER, LOCAL, Caller, Keyring
-from node.api.route import DOOR, Scope
+from node.api.callers import CALLER, LOCAL, Caller
+from node.api.ports import HttpSettings
+from node.api.route import Door, Scope
 from node.errors import EcnodeError, Forbidden, Internal, Rejected, Unauthorized
 from node.journal import Metrics
 
@@ -31,9 +34,10 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 BUCKETS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-_HEADERS: Final = {"Server": "ecnode", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+HOSTS_AT_HAND: Final = 64  # Host headers that were read once, each of at most a head: 512 KiB
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID: Final = "X-Request-Id"
 
 
 class Middleware(Protocol):
@@ -42,38 +46,76 @@ class Middleware(Protocol):
     def __call__(self, request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]: ...
 
 
-def identify(metrics: Metrics) -> Middleware:
-    """Gives every request an id, counts it, and sets the headers that every answer carries."""
-    requests = metrics.counter("http_requests", "Requests at the front door.", ("route", "method", "status"))
-    seconds = metrics.histogram("http_seconds", "Time to answer a request.", BUCKETS, ("route",))
-    # finding a figure by its labels takes as long as counting in it five times: both are found once
-    count = cache(lambda route, method, status: requests.labels(route, method, str(status)).inc)
-    time = cache(lambda route: seconds.labels(route).observe)
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """What the gate knows of a route where it stands; `group` is the one of originals' routes that it belongs to."""
+
+    scope: Scope
+    group: str = ""
+
+
+# A path or a method that is not there answers 404 or 405 to anybody.
+_NOWHERE: Final = Mounted(Scope.OPEN)
+
+
+def guard(door: Door, settings: HttpSettings, mounted: Mapping[object, Mounted]) -> Middleware:
+    """The middleware of a door whose routes are `mounted`, by the framework's object of each."""
+    hosts = frozenset(name.lower() for name in settings.hosts)
+    figures = _figures(door.metrics)
+    now, heard = door.clock.monotonic, door.connections.heard
     boot, number = os.urandom(4).hex(), itertools.count()  # random once: a system call for every request is felt
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("X-Request-Id", "")
+        began = now()
+        heard(request.protocol)
+        given = request.headers.get(_REQUEST_ID)
         request_id = given if given and _GIVEN_ID.fullmatch(given) else f"{boot}{next(number):08x}"
         request[REQUEST_ID] = request_id
-        door = request.app[DOOR]
-        door.connections.heard(request.protocol)
-        clock = door.clock
-        began = clock.monotonic()
-        response = await handler(request)
-        route = _route(request)
-        took = clock.monotonic() - began
-        method = request.method if request.method in _METHODS else "other"
-        count(route, method, response.status)()
-        time(route)(took)
-        response.headers.update(_HEADERS)
-        response.headers["X-Request-Id"] = request_id
+        here = mounted.get(request.match_info.route, _NOWHERE)
+        response: web.StreamResponse
+        try:
+            _check_host(request, hosts)
+            if request.method not in SAFE_METHODS:
+                _check_origin(request)
+            if here.scope > Scope.OPEN:
+                request[CALLER] = await _admit(request, door, settings, here)
+            response = await handler(request)
+        except (web.HTTPException, EcnodeError) as error:
+            response = _refusal(request, error, request_id, original=here.group != "")
+        except Exception:
+            log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
+            response = problem.unknown(request_id, original=here.group != "")
+        count, observe = figures(_route(request), request.method, response.status)
+        took = now() - began
+        count()
+        observe(took)
+        headers = response.headers
+        headers[hdrs.SERVER] = "ecnode"
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers[hdrs.CACHE_CONTROL] = "no-store"
+        headers[_REQUEST_ID] = request_id
         if log.isEnabledFor(logging.DEBUG):
-            figures = {"method": method, "route": route, "status": response.status, "seconds": took}
-            log.debug("request answered", extra={"request": request_id, **figures})
+            told = {"method": request.method, "route": _route(request), "status": response.status, "seconds": took}
+            log.debug("request answered", extra={"request": request_id, **told})
         return response
 
     return middleware
+
+
+# What is counted
+
+
+def _figures(metrics: Metrics) -> Callable[[str, str, int], tuple[Callable[[], None], Callable[[float], None]]]:
+    requests = metrics.counter("http_requests", "Requests at the front door.", ("route", "method", "status"))
+    seconds = metrics.histogram("http_seconds", "Time to answer a request.", BUCKETS, ("route",))
+
+    @cache  # finding a figure by its labels takes as long as counting in it five times
+    def known(route: str, method: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
+        return requests.labels(route, method, str(status)).inc, seconds.labels(route).observe
+
+    # a stranger may invent methods, and each would be kept
+    return lambda route, method, status: known(route, method if method in _METHODS else "other", status)
 
 
 def _route(request: web.Request) -> str:
@@ -82,52 +124,38 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unknown"
 
 
-def explain(groups: Mapping[object, str]) -> Middleware:
-    """Turns whatever is raised behind it into a problem, or on routes of `groups` into what the originals' clients expect.
-
-    One of the three places where a blind except is allowed.
-    """
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = request[REQUEST_ID]
-        original = request.match_info.route in groups
-        try:
-            return await handler(request)
-        except web.HTTPException as raised:
-            return problem.from_framework(request, raised, request_id, original=original)
-        except Internal as error:
-            log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
-            return problem.respond(error, request_id, original=original)
-        except EcnodeError as error:
-            # a stranger can cause refusals without end: the metrics count them, the log of a normal day does not hold them
-            level = logging.DEBUG if isinstance(error, Rejected) else logging.INFO
-            log.log(level, "request refused", extra={"request": request_id, "route": _route(request), "code": error.code})
-            return problem.respond(error, request_id, original=original)
-        except Exception:
-            log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
-            return problem.unknown(request_id, original=original)
-
-    return middleware
+# How a refusal is told
 
 
-def check_host(hosts: frozenset[str]) -> Middleware:
-    """Refuses requests whose Host header names another host than the config allows."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # not request.host, which asks the name service where the header is missing
-        given = request.headers.getall("Host", [])
-        if len(given) != 1 or _host(given[0]) not in hosts:
-            raise Forbidden(
-                f"the Host header {given[0] if given else ''!r:.100} is not one of this node's",
-                hint="add the name to http.hosts if callers should use it",
-            )
-        return await handler(request)
-
-    return middleware
+def _refusal(
+    request: web.Request, error: web.HTTPException | EcnodeError, request_id: str, *, original: bool
+) -> web.StreamResponse:
+    if isinstance(error, web.HTTPException):
+        return problem.from_framework(request, error, request_id, original=original)
+    told = {"request": request_id, "route": _route(request)}
+    if isinstance(error, Internal):
+        log.error("a request met a fault of this program", extra=told, exc_info=error)
+    else:
+        # a stranger can cause refusals without end: the metrics count them, the log of a normal day does not hold them
+        level = logging.DEBUG if isinstance(error, Rejected) else logging.INFO
+        log.log(level, "request refused", extra={**told, "code": error.code})
+    return problem.respond(error, request_id, original=original)
 
 
+# The checks
+
+
+def _check_host(request: web.Request, hosts: frozenset[str]) -> None:
+    # not request.host, which asks the name service where the header is missing
+    given = request.headers.getall(hdrs.HOST, [])
+    if len(given) != 1 or _host(given[0]) not in hosts:
+        raise Forbidden(
+            f"the Host header {given[0] if given else ''!r:.100} is not one of this node's",
+            hint="add the name to http.hosts if callers should use it",
+        )
+
+
+@lru_cache(maxsize=HOSTS_AT_HAND)
 def _host(authority: str) -> str:
     try:
         return urlsplit(f"//{authority}").hostname or ""
@@ -135,58 +163,39 @@ def _host(authority: str) -> str:
         return ""
 
 
-@web.middleware
-async def check_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _check_origin(request: web.Request) -> None:
     """Refuses changes that a web page of another origin asks for; commands and scripts send neither header."""
-    if request.method not in SAFE_METHODS:
-        origin = request.headers.get("Origin")
-        foreign = origin is not None and origin.partition("://")[2] != request.headers.get("Host")
-        if foreign or request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
-            raise Forbidden("a page of another origin may change nothing here")
-    return await handler(request)
+    origin = request.headers.get("Origin")
+    foreign = origin is not None and origin.partition("://")[2] != request.headers.get(hdrs.HOST)
+    if foreign or request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        raise Forbidden("a page of another origin may change nothing here")
 
 
-def check_token(
-    mode: str, keyring: Keyring, scopes: Mapping[object, Scope], groups: Mapping[object, str], open_groups: Collection[str]
-) -> Middleware:
-    """Asks for `Authorization: Bearer …` where the route's scope is above open, and for a token that holds the scope.
+async def _admit(request: web.Request, door: Door, settings: HttpSettings, here: Mounted) -> Caller:
+    """Who asks, by `Authorization: Bearer …`; on the originals' routes `?token=…` is taken as well.
 
-    Args:
-        mode: `token`, `loopback` (callers of this machine need none) or `none`.
-        keyring: who holds which token.
-        scopes: by route object; a path without a route answers 404 or 405 to anybody.
-        groups: by route object, the group of originals' routes that it belongs to; there `?token=…` is taken as well.
-        open_groups: those that callers of this machine may use without a token.
+    Callers of this machine need no token where `http.auth` is `loopback`, or where the group of the route is open to them.
+
+    Raises:
+        Unauthorized, Forbidden: a token that is unknown, or that does not hold the scope of the route.
     """
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        known = request.match_info.http_exception is None
-        scope = scopes.get(request.match_info.route, Scope.ADMIN) if known else Scope.OPEN
-        if scope > Scope.OPEN:
-            group = groups.get(request.match_info.route)
-            free = mode == "none" or ((mode == "loopback" or group in open_groups) and _is_local(request))
-            caller = LOCAL if free else await _caller(request, keyring, in_query=group is not None)
-            if caller.scope < scope:
-                raise Forbidden(
-                    f"this needs the scope {scope.name.lower()}, the token has {caller.scope.name.lower()}",
-                    hint=f"ecnode token create --scope {scope.name.lower()}",
-                )
-            request[CALLER] = caller
-        return await handler(request)
-
-    return middleware
-
-
-async def _caller(request: web.Request, keyring: Keyring, *, in_query: bool) -> Caller:
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if in_query and not scheme and "token" in request.query:
+    near = settings.auth == "loopback" or here.group in door.open_groups
+    if settings.auth == "none" or (near and _is_local(request)):
+        return LOCAL
+    scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    if here.group and not scheme and "token" in request.query:
         scheme, given = "bearer", request.query["token"]
     if scheme.lower() != "bearer":
         raise Unauthorized("this needs a token", hint="send Authorization: Bearer …, or --token-file on the command line")
-    caller = await keyring.find(given.strip())
+    caller = await door.keyring.find(given.strip())
     if caller is None:
         raise Unauthorized("this node does not know the token", hint="the node's token is in its data directory")
+    if caller.scope < here.scope:
+        wanted = here.scope.name.lower()
+        raise Forbidden(
+            f"this needs the scope {wanted}, the token has {caller.scope.name.lower()}",
+            hint=f"ecnode token create --scope {wanted}",
+        )
     return caller
 
 

@@ -5,7 +5,7 @@ Protocols only: the roles implement them, the composition root joins them, tests
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from node.model.access import Claim, KeptAnswer, Token
 from node.model.cluster import NodeReport, NodeView, ServiceReport
+from node.model.message import StageCall
 from node.model.video import (
     Constraint,
     Event,
@@ -115,14 +116,14 @@ class Services(Protocol):
 
     async def call(
         self,
-        service: str,
-        model_id: int,
+        stages: Sequence[StageCall],
         values: Mapping[str, JsonValue],
         pictures: Mapping[str, Sequence[bytes | bytearray | memoryview]],
         *,
+        wanted: Collection[str],
         deadline: float,
     ) -> Served:
-        """Runs one call on encoded pictures; `deadline` is a time of the clock.
+        """Runs stages on encoded pictures and gives back those `wanted`; `deadline` is a time of the clock.
 
         Raises:
             Rejected: the service refused its inputs.

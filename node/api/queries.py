@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +21,7 @@ from node.model.document import ListQuery, PlanHistory, PlanItem, ResultItem, Re
 from node.model.video import Constraint, Event, Query, QueryRequest, Result, Runtime
 
 MAX_REF: Final = 200
+TAGS_AT_HAND: Final = 256  # of about 500 B
 
 
 def queries_of(request: web.Request) -> Queries:
@@ -43,10 +46,10 @@ async def submit(request: web.Request) -> web.Response:
     """201 for a new query, 200 for the same one again."""
     queries = queries_of(request)
     wanted = await read_body(request, QueryRequest)
-    if wanted.id is None:
-        wanted = wanted.replace(id=repeats.identity(request, "q"))
+    if wanted.id is None and (identity := repeats.identity(request, "q")) is not None:
+        wanted = wanted.replace(id=identity)
     query, new = await queries.submit(wanted)
-    headers = {"Location": f"{API}/queries/{query.id}", "ETag": _tag(query)}
+    headers = {"Location": f"{API}/queries/{query.id}", "ETag": tag(query)}
     return document(query, status=201 if new else 200, headers=headers)
 
 
@@ -59,34 +62,49 @@ async def listing(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    """One query. Its ETag stands for what a caller may change in it, not for its figures."""
+    """One query, with its ETag."""
     query = await queries_of(request).get(_ref(request))
-    return document(query, headers={"ETag": _tag(query)})
+    return document(query, headers={"ETag": tag(query)})
 
 
 async def constrain(request: web.Request) -> web.Response:
     """A merge patch: a field left out stays, null takes it away (RFC 7396). With If-Match only where nobody else was first."""
+    patch = await read_body(request, Constraint)
+    given = {field: getattr(patch, field) for field in patch.model_fields_set}
+    query = await change(request, _ref(request), lambda present: present.replace(**given))
+    return document(query, headers={"ETag": tag(query)})
+
+
+async def change(request: web.Request, ref: str, wanted: Callable[[Constraint], Constraint]) -> Query:
+    """The query under the constraint that `wanted` makes of the present one; nobody changes it in between.
+
+    Raises:
+        Stale: the request names another ETag than the present one.
+    """
     queries = queries_of(request)
-    change = await read_body(request, Constraint)
     async with request.app[DOOR].patching:
-        query = await queries.get(_ref(request))
+        query = await queries.get(ref)
         _check_match(request, query)
-        wanted = query.constraint.replace(**{field: getattr(change, field) for field in change.model_fields_set})
-        query = await queries.constrain(query.id, wanted)
-    return document(query, headers={"ETag": _tag(query)})
+        return await queries.constrain(query.id, wanted(query.constraint))
 
 
-def _tag(query: Query) -> str:
-    return f'"{hashlib.sha256(query.constraint.model_dump_json().encode()).hexdigest()[:16]}"'
+def tag(query: Query) -> str:
+    """The ETag of a query: it stands for what a caller may change in it, not for its figures."""
+    return _constraint_tag(query.constraint)
+
+
+@lru_cache(maxsize=TAGS_AT_HAND)
+def _constraint_tag(constraint: Constraint) -> str:
+    return f'"{hashlib.sha256(constraint.model_dump_json().encode()).hexdigest()[:16]}"'
 
 
 def _check_match(request: web.Request, query: Query) -> None:
     given = request.headers.getall("If-Match", [])
     wanted = {word.strip() for line in given for word in line.split(",")}
-    if given and not wanted & {"*", _tag(query)}:
+    if given and not wanted & {"*", tag(query)}:
         raise Stale(
             f"the constraint of query {query.id} was changed since it was read",
-            hint=f"read it again: its ETag is {_tag(query)}",
+            hint=f"read it again: its ETag is {tag(query)}",
         )
 
 

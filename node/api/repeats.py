@@ -21,11 +21,10 @@ from typing import Final
 from aiohttp import web
 
 from node.api.callers import CALLER, LOCAL
-from node.api.gate import Handler, Middleware
 from node.api.polls import Polls
 from node.api.ports import Answers
 from node.api.reading import read_content
-from node.api.route import DOOR, Route
+from node.api.route import DOOR, Route, RouteHandler
 from node.clock import Clock
 from node.errors import Conflict, Invalid, Problem, Rejected
 from node.model.access import Claim, KeptAnswer
@@ -61,33 +60,40 @@ def identity(request: web.Request, kind: str) -> str | None:
     return call.identity(kind) if call is not None else None
 
 
-def replay(answers: Answers | None, keyed: dict[object, Route]) -> Middleware:
-    """Gives first answers again; `keyed` holds the routes that change something, by route object."""
-    running: dict[tuple[str, str], tuple[str, asyncio.Event]] = {}
+class Repeats:
+    """Gives first answers again. The calls under way are those of every route: a key stands for one call at one path."""
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        route = keyed.get(request.match_info.route)
-        if HEADER not in request.headers or route is None or answers is None:
-            return await handler(request)
-        key = _key(request, route)
-        owner = request.get(CALLER, LOCAL).name
-        digest = await _digest(request)
-        door = request.app[DOOR]
-        while (held := running.get((owner, key))) is not None:
-            await _wait(held, digest, key, door.polls, door.clock)
-        done = asyncio.Event()
-        running[owner, key] = (digest, done)
-        try:
-            return await _answer(request, handler, answers, Call(owner, key, door.clock.wall()), digest)
-        finally:
-            del running[owner, key]
-            done.set()
+    def __init__(self, answers: Answers | None) -> None:
+        self._answers = answers
+        self._running: dict[tuple[str, str], tuple[str, asyncio.Event]] = {}
 
-    return middleware
+    def once(self, route: Route) -> RouteHandler:
+        """The handler of a route that changes something, for calls that may come twice."""
+        answers, running, handler = self._answers, self._running, route.handler
+        if answers is None:
+            return handler
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if HEADER not in request.headers:
+                return await handler(request)
+            key = _key(request, route)
+            owner = request.get(CALLER, LOCAL).name
+            digest = await _digest(request)
+            door = request.app[DOOR]
+            while (held := running.get((owner, key))) is not None:
+                await _wait(held, digest, key, door.polls, door.clock)
+            done = asyncio.Event()
+            running[owner, key] = (digest, done)
+            try:
+                return await _answer(request, handler, answers, Call(owner, key, door.clock.wall()), digest)
+            finally:
+                del running[owner, key]
+                done.set()
+
+        return handle
 
 
-async def _answer(request: web.Request, handler: Handler, answers: Answers, call: Call, digest: str) -> web.StreamResponse:
+async def _answer(request: web.Request, handler: RouteHandler, answers: Answers, call: Call, digest: str) -> web.StreamResponse:
     claim = await answers.claim(call.owner, call.key, digest, call.first_at)
     if claim.answer is not None:
         return _again(claim.answer)

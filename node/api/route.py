@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from aiohttp import web
 
+from node.api.answer import Fresh
 from node.api.callers import Keyring
 from node.api.connections import Connections
 from node.api.polls import Polls
@@ -36,7 +37,7 @@ class Route:
 
     `answers` are the statuses that carry `reply`: one, or with `many` a page of them; without a `reply` the content is of the
     type `media`. `raises` are the refusals beyond those that follow from the rest.
-    A POST that is not `keyed` takes no idempotency key.
+    A POST that is not `keyed` takes no idempotency key. `group` is the one of originals' routes that it belongs to.
     """
 
     method: Literal["GET", "POST", "PATCH", "DELETE"]
@@ -52,14 +53,15 @@ class Route:
     answers: tuple[int, ...] = (200,)
     raises: tuple[type[EcnodeError], ...] = ()
     keyed: bool = True
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
     """What every handler may use; `opened` is the clock's time when the door opened.
 
-    `patching` is held from the reading of a record to its change, `listening` by every event stream, `large_bodies` while
-    one above the usual size is read.
+    `card` is what the node says of itself. `patching` is held from the reading of a record to its change, `listening` by every
+    event stream, `large_bodies` while one above the usual size is read.
     """
 
     ports: Ports
@@ -68,10 +70,12 @@ class Door:
     opened: float
     polls: Polls
     connections: Connections
+    card: Fresh
     keyring: Keyring
     patching: asyncio.Lock
     listening: asyncio.Semaphore
     routes: tuple[Route, ...]
+    open_groups: frozenset[str]
     large_bodies: asyncio.Semaphore
 
 

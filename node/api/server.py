@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,13 +17,14 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from node.api import description, events, gate, nodes, queries, repeats, service, tokens
+from node.api.answer import Fresh
 from node.api.callers import Keyring
-from node.api.compat import GROUP, PREFIXES, video
+from node.api.compat import ALWAYS, GROUP, PREFIXES, video
 from node.api.connections import Connections
 from node.api.polls import Polls
 from node.api.ports import HttpSettings, Ports
 from node.api.reading import LARGE_BODIES, MAX_BODY
-from node.api.route import DOOR, Door, Route, Scope
+from node.api.route import DOOR, Door, Route
 from node.clock import Clock
 from node.errors import ConfigInvalid, Problem, Unavailable
 from node.journal import Metrics
@@ -37,6 +39,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *tokens.ROUTES,
     *events.ROUTES,
 )
+DESCRIBED: Final = (*ROUTES, *(replace(route, path=ALWAYS + route.path) for route in video.ROUTES))
 STOP_TIMEOUT: Final = 0.8  # for requests under way; the framework waits it twice at the most, the promise is 2 s
 KEEPALIVE: Final = 30.0
 MIN_TOKEN: Final = 16
@@ -59,10 +62,12 @@ class HttpServer:
             opened=clock.monotonic(),
             polls=Polls(),
             connections=Connections(clock),
+            card=Fresh(clock, nodes.CARD_FRESH),
             keyring=Keyring(token, ports.tokens, clock),
             patching=asyncio.Lock(),
             listening=asyncio.Semaphore(events.MAX_LISTENERS),
-            routes=ROUTES,
+            routes=DESCRIBED,
+            open_groups=frozenset(config.compat_open),
             large_bodies=asyncio.Semaphore(LARGE_BODIES),
         )
         self._runner = web.AppRunner(
@@ -110,33 +115,15 @@ class HttpServer:
         await self._runner.cleanup()
 
     def _application(self) -> web.Application:
-        scopes: dict[object, Scope] = {}
-        groups: dict[object, str] = {}
-        keyed: dict[object, Route] = {}
-        application = web.Application(
-            client_max_size=MAX_BODY,
-            middlewares=[
-                gate.identify(self._door.metrics),
-                gate.explain(groups),
-                gate.check_host(frozenset(name.lower() for name in self._config.hosts)),
-                gate.check_origin,
-                gate.check_token(self._config.auth, self._door.keyring, scopes, groups, self._config.compat_open),
-                repeats.replay(self._door.ports.answers, keyed),
-            ],
-        )
+        mounted: dict[object, gate.Mounted] = {}
+        guard = gate.guard(self._door, self._config, mounted)
+        application = web.Application(client_max_size=MAX_BODY, middlewares=[guard])
         application[DOOR] = self._door
-        for route in ROUTES:
-            mounted = _mount(application, route, route.path)
-            scopes.update(dict.fromkeys(mounted, route.scope))
-            if route.method == "POST":
-                keyed.update(dict.fromkeys(mounted, route))
-        for prefix in (f"/compat/{GROUP}", *(PREFIXES if GROUP in self._config.compat else ())):
-            for route in video.ROUTES:
-                mounted = _mount(application, route, prefix + route.path)
-                scopes.update(dict.fromkeys(mounted, route.scope))
-                groups.update(dict.fromkeys(mounted, GROUP))
-                if route.method == "POST":
-                    keyed.update(dict.fromkeys(mounted, route))
+        seen = repeats.Repeats(self._door.ports.answers)
+        originals = [(route, prefix) for prefix in PREFIXES for route in video.ROUTES] if GROUP in self._config.compat else []
+        for route, prefix in [*((route, "") for route in DESCRIBED), *originals]:
+            objects = _mount(application, route, prefix + route.path, seen)
+            mounted.update(dict.fromkeys(objects, gate.Mounted(route.scope, route.group)))
         return application
 
     async def _bind(self, address: str) -> None:
@@ -150,10 +137,11 @@ class HttpServer:
             ) from error
 
 
-def _mount(application: web.Application, route: Route, path: str) -> tuple[object, ...]:
+def _mount(application: web.Application, route: Route, path: str, seen: repeats.Repeats) -> tuple[object, ...]:
     """The route's objects in the framework: where something can be read, its head can be asked for too."""
     methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
-    return tuple(application.router.add_route(method, path, route.handler) for method in methods)
+    handler = seen.once(route) if route.method == "POST" else route.handler
+    return tuple(application.router.add_route(method, path, handler) for method in methods)
 
 
 def split(address: str) -> tuple[str, int]:

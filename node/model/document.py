@@ -116,12 +116,12 @@ def from_document(kind: type[V], document: object) -> V:
 
 @cache
 def _shape(kind: type[Value]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    # the fields that hold wall times, and those that may hold values with wall times of their own
+    # the fields that hold wall times, and those that may hold values with wall times of their own, however deep
     nested = (
         name
         for name, field in kind.model_fields.items()
         for part in (field.annotation, *get_args(field.annotation))
-        if isinstance(part, type) and issubclass(part, Value)
+        if isinstance(part, type) and issubclass(part, Value) and any(_shape(part))
     )
     return tuple(filter(is_wall, kind.model_fields)), tuple(nested)
 

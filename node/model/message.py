@@ -36,24 +36,36 @@ class Pictures(Value):
     count: Annotated[int, Field(ge=0, le=256)]
 
 
-class ComputeRequest(Value):
-    """One call of a service. Blobs: the pictures, encoded, in the order of `pictures`."""
+class StageCall(Value):
+    """A service, and which of its models."""
 
     service: Word63
     model_id: Count = 0
+
+
+class ComputeRequest(Value):
+    """Stages to be run one after the other by one worker, each on the inputs and on what those before it gave.
+
+    Blobs: the pictures, encoded, in the order of `pictures`. `wanted` names the pictures that are to be sent back: what only a
+    stage of the same request looks at is never encoded.
+    """
+
+    stages: Annotated[Items[StageCall], Field(min_length=1, max_length=16)]
     values: dict[str, JsonValue] = {}
     pictures: Annotated[Items[Pictures], Field(max_length=16)] = ()
+    wanted: Annotated[Items[Word63], Field(max_length=16)] = ()
 
 
 class ComputeReply(Value):
-    """What a service gave.
+    """What the stages gave, and the pictures of it that were wanted.
 
-    `seconds` is its own time, `decode_seconds` that of its pictures, `wait_seconds` the time in the queue before both.
+    `stage_seconds` is each stage's own time, `decode_seconds` that of the pictures, `wait_seconds` the time in the queue
+    before all of it.
     """
 
     values: dict[str, JsonValue]
     pictures: Annotated[Items[Pictures], Field(max_length=16)] = ()
-    seconds: Seconds
+    stage_seconds: Annotated[Items[Seconds], Field(min_length=1, max_length=16)]
     decode_seconds: Seconds
     wait_seconds: Seconds
 

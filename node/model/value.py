@@ -47,6 +47,7 @@ class Word(StrEnum):
 
 
 _CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS: Final = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
 
 
 def new_id(kind: str, wall_seconds: float, entropy: bytes = b"") -> str:
@@ -57,4 +58,4 @@ def new_id(kind: str, wall_seconds: float, entropy: bytes = b"") -> str:
     Source: ULID, 48 bits of milliseconds and 80 random bits in Crockford's base 32, lower case.
     """
     number = (int(wall_seconds * 1000) << 80) | int.from_bytes(entropy or os.urandom(10), "big")
-    return f"{kind}-" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return f"{kind}-" + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])

@@ -71,6 +71,16 @@ SERVICES: Final[Mapping[str, ServiceSpec]] = {
 }
 
 
+def inputs_of(stages: Sequence[ServiceSpec]) -> frozenset[str]:
+    """What stages that run one after the other need from outside."""
+    needs: frozenset[str] = frozenset()
+    have: frozenset[str] = frozenset()
+    for stage in stages:
+        needs |= stage.needs - have
+        have |= stage.gives
+    return needs
+
+
 def check_pipeline(pipeline: Sequence[str]) -> tuple[ServiceSpec, ...]:
     """The services of a pipeline in order.
 

@@ -1,7 +1,9 @@
 """How does the event loop hand work to a thread that owns a connection, without ever waiting for it?
 
 Operations wait in a bounded queue; the thread takes them in bursts and wakes the loop once for each burst, however many
-callers it answers. An overfull queue refuses at once (`Busy`): the caller holds its request and may repeat it.
+callers it answers. What one turn of the loop posts is handed over together when the turn is over: handed over one by one, the
+first would wake the thread into a struggle with the loop for the interpreter. An overfull queue refuses at once (`Busy`): the
+caller holds its request and may repeat it.
 """
 
 from __future__ import annotations
@@ -83,6 +85,7 @@ class Lane(Generic[C]):
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Operation[C] | None] = queue.SimpleQueue()
+        self._posted: list[Operation[C]] = []
         self._opened: asyncio.Future[object] = self._loop.create_future()
         self._ended: asyncio.Future[object] = self._loop.create_future()
         self._closing = False
@@ -113,16 +116,24 @@ class Lane(Generic[C]):
         """Queues `run` without waiting; raises as `submit` does where it cannot be queued."""
         if not self.alive:
             raise StorageFailed("the store is closed", hint="the node is stopping; repeat the request when it is up again")
-        if self._queue.qsize() >= QUEUE_MOST:
+        if self._queue.qsize() + len(self._posted) >= QUEUE_MOST:
             raise Busy(f"{QUEUE_MOST} operations wait for the disk already", hint="repeat the request in a second")
         operation = Operation(run, self._loop.create_future())
-        self._queue.put(operation)
+        self._posted.append(operation)
+        if len(self._posted) == 1:
+            self._loop.call_soon(self._hand_over)
         return operation.future
+
+    def _hand_over(self) -> None:
+        for operation in self._posted:
+            self._queue.put(operation)
+        self._posted.clear()
 
     async def close(self) -> None:
         """Refuses new work, finishes what is queued and joins the thread; repeating it is harmless."""
         if not self._closing:
             self._closing = True
+            self._hand_over()
             self._queue.put(None)
         await asyncio.shield(self._ended)
         self._thread.join()  # its last act was to set `_ended`
@@ -164,6 +175,7 @@ class Lane(Generic[C]):
 
     def _abandon(self) -> None:
         """On the loop: answers what came too late, then reports the end."""
+        self._hand_over()
         while not self._queue.empty():
             operation = self._queue.get_nowait()
             if operation is not None:

@@ -19,7 +19,7 @@ from node.model.video import QUERY_LIFE, Constraint, Event, Plan, Query, QueryRe
 from node.storage import history
 from node.storage.connection import Reading, Row, Writing
 from node.storage.database import Database
-from node.storage.rows import as_json, decode, encode, text
+from node.storage.rows import as_json, as_row, decode, encode, text
 from node.storage.tables import QueryRow, column, compiled, derived, insertion, slot
 
 LIST_PAGE: Final = 500  # the most queries that one call lists
@@ -35,7 +35,7 @@ _FIELDS: Final = derived(QueryRow, Query)
 _LIVE_STATES: Final = {f"live{n}": state for n, state in enumerate(QUERY_LIFE.states) if state not in QUERY_LIFE.terminal}
 _IS_LIVE: Final = _state.in_([slot(name) for name in _LIVE_STATES])
 
-_INSERT: Final = insertion(QueryRow, leave_out="number")
+_INSERT: Final = insertion(QueryRow, leave_out="number", ignore=True)
 _STORED: Final = compiled(QueryRow.select(QueryRow.number, QueryRow.request, *_FIELDS).where(_id == slot("id")))
 _NUMBER: Final = compiled(QueryRow.select(QueryRow.number).where(_id == slot("id")))
 _LIVE: Final = compiled(QueryRow.select(*_FIELDS).where(_IS_LIVE).order_by(QueryRow.number))
@@ -64,6 +64,7 @@ class Queries:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._room = _Room()
         self._watchers: list[Callable[[str, Query], None]] = []
 
     def watch(self, watcher: Callable[[str, Query], None]) -> None:
@@ -82,7 +83,7 @@ class Queries:
             Conflict: the id is taken by another request, or the query is not in its first state.
             Busy: too many queries are live.
         """
-        stored, new = await self._database.write(lambda connection: _create(connection, query))
+        stored, new = await self._database.write(lambda connection: _create(connection, self._room, query))
         return (self._told("query", stored), True) if new else (stored, False)
 
     async def get(self, id: str) -> Query:
@@ -161,20 +162,44 @@ class Queries:
         return await self._database.read(lambda connection: history.events(connection, _number(connection, id)))
 
 
-def _create(connection: Writing, query: Query) -> tuple[Query, bool]:
-    request = as_json(query.model_dump(mode="json", include=set(QueryRequest.model_fields)))
+class _Room:
+    """How many more queries may become live at least; for the writer's thread.
+
+    A query that ends only makes more room, so the live ones are counted anew no sooner than the room of the last count is
+    used up: counting looks at every one of them.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    def found(self, connection: Reading) -> bool:
+        """Whether one more may be live."""
+        if self._left == 0:
+            self._left = max(0, LIVE_MOST - connection.number(_LIVE_COUNT, **_LIVE_STATES))
+        return self._left > 0
+
+    def take(self) -> None:
+        """Notes that one more is."""
+        self._left -= 1
+
+
+def _create(connection: Writing, room: _Room, query: Query) -> tuple[Query, bool]:
+    dumped = query.model_dump(mode="json")
+    request = as_json({name: dumped[name] for name in QueryRequest.model_fields})
+    can_be_new = query.state == QUERY_LIFE.start and room.found(connection)
+    # inserted first and looked for only where that is not possible: nearly every query is new
+    if can_be_new and connection.change(_INSERT, request=request, **as_row(Query, dumped)) == 1:
+        room.take()
+        return query, True
     row = connection.row(_STORED, id=query.id)
-    if row is not None:
-        stored = _as_stored(row)
-        if stored.request != request:
-            raise Conflict(f"the id {query.id} belongs to another request", hint="leave the id out to get a new one")
-        return stored.query, False
-    if query.state != QUERY_LIFE.start:
+    if row is None and query.state != QUERY_LIFE.start:
         raise Conflict(f"a new query is {QUERY_LIFE.start}, not {query.state}", hint="create it first, then take its events")
-    if connection.number(_LIVE_COUNT, **_LIVE_STATES) >= LIVE_MOST:
+    if row is None:
         raise Busy(f"{LIVE_MOST} queries are live already", hint="stop some of them, or wait until they end")
-    connection.change(_INSERT, request=request, **encode(query))
-    return query, True
+    stored = _as_stored(row)
+    if stored.request != request:
+        raise Conflict(f"the id {query.id} belongs to another request", hint="leave the id out to get a new one")
+    return stored.query, False
 
 
 def _as_stored(row: Row) -> _Stored:

@@ -7,7 +7,7 @@ checked by the model again when it is read.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Final, TypeVar, get_args, get_origin
 
@@ -63,15 +63,22 @@ def _nested(kind: type[Value]) -> frozenset[str]:
     return frozenset(name for name, column in columns(kind).items() if isinstance(column, JsonField))
 
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def as_json(content: object) -> str:
     """Canonical JSON: equal contents give equal text."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(content)
 
 
 def encode(value: Value, only: Collection[str] | None = None) -> dict[str, Scalar]:
     """The columns of `value`, or only some of them."""
-    dumped = value.model_dump(mode="json", include=None if only is None else set(only))
-    nested = _nested(type(value))
+    return as_row(type(value), value.model_dump(mode="json", include=None if only is None else set(only)))
+
+
+def as_row(kind: type[Value], dumped: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The columns of a `kind` that was dumped in JSON's types already, or of some of its fields."""
+    nested = _nested(kind)
     return {name: to_json(field).decode() if name in nested and field is not None else field for name, field in dumped.items()}
 
 

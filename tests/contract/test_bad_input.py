@@ -315,10 +315,10 @@ async def test_a_picture_bomb_reaches_a_worker_and_is_refused_there(scene: Scene
     bomb = base64.b64decode(png(60_000, 60_000, 10**7))
     image = [{"name": "image", "count": 1}]
     for request, blobs, code, says in (
-        ({"service": "face_detection", "pictures": image}, (bomb,), "EC-TOO-LARGE", "60000 × 60000"),
-        ({"service": "mind_reading", "pictures": image}, (bomb,), "EC-NOT-FOUND", "mind_reading"),
-        ({"service": "face_detection"}, (), "EC-INVALID", "image"),
-        ({"service": "face_detection", "pictures": image}, (), "EC-INVALID", "pictures"),
+        ({"stages": [{"service": "face_detection"}], "pictures": image}, (bomb,), "EC-TOO-LARGE", "60000 × 60000"),
+        ({"stages": [{"service": "mind_reading"}], "pictures": image}, (bomb,), "EC-NOT-FOUND", "mind_reading"),
+        ({"stages": [{"service": "face_detection"}]}, (), "EC-INVALID", "image"),
+        ({"stages": [{"service": "face_detection"}], "pictures": image}, (), "EC-INVALID", "pictures"),
     ):
         await peer.say(hostile_request(pack_body(request), COMPUTE_RUN.name, *blobs))
         answer = await peer.hear(Kind.ERROR)

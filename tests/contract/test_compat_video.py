@@ -339,10 +339,45 @@ def test_an_edge_says_that_it_keeps_no_queries(open_door: Any, settings: Any) ->
     assert "cloud" in reply.json["error"]
 
 
-def test_an_idempotency_key_makes_one_query(client: Client) -> None:
+@pytest.mark.parametrize("route", ["/query/submit_query", "/job/submit_job", "/user/submit_job"])
+def test_an_idempotency_key_makes_one_query(client: Client, route: str) -> None:
     headers = {"Idempotency-Key": "once"}
-    ids = {client.post("/query/submit_query", SUBMIT, headers=headers).json["query_id"] for _ in range(2)}
-    assert ids == {"GLOBAL_ID_1"}
+    first, again = (client.post(route, SUBMIT, headers=headers) for _ in range(2))
+    assert (first.status, first.body, first.headers["Idempotency-Replayed"]) == (200, again.body, None)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert len(client.door.run(client.door.store.queries.live())) == 1
+
+
+def test_an_idempotency_key_of_another_call_is_told_in_the_original_shape(client: Client) -> None:
+    headers = {"Idempotency-Key": "once"}
+    assert client.post("/query/submit_query", SUBMIT, headers=headers).status == 200
+    for path, body in (("/query/submit_query", {**SUBMIT, "video_id": 3}), ("/job/submit_job", SUBMIT)):
+        reply = client.post(path, body, headers=headers)
+        assert (reply.status, reply.json["status"], reply.json["code"]) == (409, 1, "EC-CONFLICT")
+
+
+def test_a_key_where_nothing_is_made_is_refused(client: Client) -> None:
+    reply = client.post("/node/join", {"node_port": 7480, "video_id": 0}, headers={"Idempotency-Key": "once"})
+    assert (reply.status, reply.json["status"]) == (400, 1)
+
+
+def test_a_constraint_meets_the_record_that_was_read_by_either_door(client: Client) -> None:
+    alias = running(client)
+    native = f"/api/v1/queries/{client.door.run(client.door.store.aliases.native(alias))}"
+    tag = client.door.raw("GET", native).headers["ETag"]
+
+    def change(delay: float, tag: str) -> Any:
+        body = {"query_id": alias, "user_constraint": {"delay": delay}}
+        return client.post("/user/submit_job_user_constraint", body, headers={"If-Match": tag})
+
+    done = change(0.8, tag)
+    assert done.status == 200
+    late = change(0.9, tag)
+    assert (late.status, late.json["status"], late.json["code"]) == (412, 1, "EC-STALE")
+    patch = client.door.raw("PATCH", f"{native}/constraint", b'{"delay":0.7}', headers={"If-Match": tag})
+    assert patch.status == 412
+    assert client.door.raw("GET", native).headers["ETag"] == done.headers["ETag"]
+    assert change(0.9, done.headers["ETag"]).status == 200
 
 
 def test_a_native_id_is_understood_as_well(client: Client) -> None:

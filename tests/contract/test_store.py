@@ -150,6 +150,19 @@ async def test_more_live_queries_than_the_bound_are_refused(store: Store, monkey
     await stored(store)
 
 
+async def test_a_full_store_still_knows_the_queries_that_it_has(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "LIVE_MOST", 2)
+    first, _ = await stored(store), await stored(store)
+    assert await store.queries.create(first) == (first, False)
+    with pytest.raises(Conflict):
+        await store.queries.create(first.replace(source="elsewhere"))
+    for _ in range(3):  # the room of one that ended is found, each time anew
+        await store.queries.transition((await store.queries.live())[0].id, "stop")
+        await stored(store)
+        with pytest.raises(Busy):
+            await stored(store)
+
+
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(QueryState, EVENTS)))
 async def test_the_store_takes_exactly_the_events_of_the_table(store: Store, state: QueryState, event: str) -> None:
     query = await in_state(store, state)

@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from node.clock import SystemClock
 from node.errors import EcnodeError
 from node.journal import Metrics
 from node.model.cluster import JobReport, NodeReport, NodeState, NodeView, Role, ServiceReport
+from node.model.message import StageCall
 from node.model.value import new_id
 from node.model.video import (
     Constraint,
@@ -218,10 +219,16 @@ class FixedServices:
         return (ServiceReport(name="face_detection"), ServiceReport(name="face_alignment"))
 
     async def call(
-        self, service: str, model_id: int, values: Mapping[str, Any], pictures: Mapping[str, Any], *, deadline: float
+        self,
+        stages: Sequence[StageCall],
+        values: Mapping[str, Any],
+        pictures: Mapping[str, Any],
+        *,
+        wanted: Collection[str],
+        deadline: float,
     ) -> Served:
-        del model_id, deadline
-        self.calls.append((service, values, pictures))
+        del wanted, deadline
+        self.calls.extend((stage.service, values, pictures) for stage in stages)
         return Served({"bbox": [[1, 2, 3, 4]], "prob": [0.9]}, {"faces": (b"\xff\xd8crop",)})
 
 

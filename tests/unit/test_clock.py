@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node.clock import ManualClock, SystemClock, rfc3339
 
@@ -149,3 +152,9 @@ async def test_the_machines_clock_keeps_the_same_contract() -> None:
 def test_a_wall_time_is_written_with_milliseconds_in_utc() -> None:
     assert rfc3339(0.0) == "1970-01-01T00:00:00.000Z"
     assert rfc3339(1_700_000_000.1239) == "2023-11-14T22:13:20.123Z"
+
+
+@given(st.floats(0.0, 4e9) | st.integers(0, 2**31).map(lambda whole: whole + 0.9999996))
+def test_a_moment_is_written_as_the_standard_library_writes_it(wall: float) -> None:
+    expected = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
+    assert rfc3339(wall) == expected.replace("+00:00", "Z")

@@ -8,4 +8,5 @@ from __future__ import annotations
 from typing import Final
 
 GROUP: Final = "video"
+ALWAYS: Final = f"/compat/{GROUP}"  # whatever the config says; the description shows the routes here
 PREFIXES: Final = ("", "/dag", "/serv", "/video")  # of the original's web pages and of its three ports

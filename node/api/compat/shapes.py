@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from node.api.compat.addresses import doors, hosts
+from node.api.compat.replies import OriginalRuntime
 from node.model.cluster import NodeReport, Role
 from node.model.document import Document
 from node.model.video import Plan, Query, QueryState, Result, Runtime
@@ -46,7 +47,7 @@ def plan_shape(plan: Plan, addresses: Mapping[str, str]) -> Document:
 
 def runtime_shape(runtime: Runtime) -> Document:
     """The original's four figures."""
-    return runtime.model_dump(mode="json", include={"delay", "obj_n", "obj_size", "obj_stable"})
+    return runtime.model_dump(mode="json", include=set(OriginalRuntime.model_fields))
 
 
 def result_shape(result: Result, runtime: Runtime, plan: JsonValue) -> Document:

@@ -8,13 +8,15 @@ original id, `GLOBAL_ID_n`, is an alias of the native one, and either is underst
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 from aiohttp import web
 from pydantic import JsonValue
 from pydantic_core import to_json
 
 from node.api import repeats
+from node.api.compat import GROUP
 from node.api.compat.addresses import find_door, find_host, host_of_each, members
 from node.api.compat.bodies import (
     ChangeConstraint,
@@ -28,6 +30,7 @@ from node.api.compat.bodies import (
     UpdatePlan,
 )
 from node.api.compat.inputs import ServiceInput, read_inputs, write_outputs
+from node.api.compat.replies import Done, Joined, OriginalPlan, OriginalRuntime, SubmittedJob, SubmittedQuery
 from node.api.compat.shapes import (
     cluster_shape,
     plan_shape,
@@ -37,16 +40,30 @@ from node.api.compat.shapes import (
     state_shape,
     videos_shape,
 )
-from node.api.queries import queries_of
+from node.api.queries import change, queries_of, tag
 from node.api.reading import MAX_LARGE_BODY, parse, read_body, read_large_body, read_params
 from node.api.route import DOOR, Route, Scope
-from node.errors import Conflict, NotFound, Problem
+from node.errors import (
+    AssetMissing,
+    Busy,
+    ChildLost,
+    Conflict,
+    DeadlineExceeded,
+    EcnodeError,
+    NotFound,
+    PeerUnreachable,
+    Problem,
+    Stale,
+    StorageFailed,
+)
 from node.model.cluster import NodeReport, Role
 from node.model.document import Document
+from node.model.message import StageCall
 from node.model.video import Placement, Query, QueryRequest, StageRole
-from node.pipeline.stage import SERVICES
+from node.pipeline.stage import PICTURES, SERVICES
 
 ALIAS: Final = "GLOBAL_ID_"
+SUBMITTED: Final = "submitted to (cloud) manager"
 MAX_REF: Final = 200
 STATES_SHOWN: Final = 100
 TASK_TIMEOUT: Final = 20.0  # a worker that has to load a model first takes a few seconds
@@ -56,8 +73,8 @@ def _reply(body: JsonValue) -> web.Response:
     return web.Response(body=to_json(body, inf_nan_mode="null"), content_type="application/json")
 
 
-def _done(msg: str, **more: JsonValue) -> web.Response:
-    return _reply({"status": 0, "msg": msg, **more})
+def _done(told: Done, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(body=to_json(told), content_type="application/json", headers=headers)
 
 
 def _members(request: web.Request) -> tuple[NodeReport, ...]:
@@ -101,7 +118,7 @@ async def submit_query(request: web.Request) -> web.Response:
     """A new query each time, unless an Idempotency-Key says otherwise."""
     wanted = await read_body(request, SubmitQuery)
     alias, report = await _submit(request, wanted, repeats.identity(request, "q"))
-    return _done("submitted to (cloud) manager", query_id=alias, r_sidechan=f"frames of {alias} come from {report.name}")
+    return _done(SubmittedQuery(msg=SUBMITTED, query_id=alias, r_sidechan=f"frames of {alias} come from {report.name}"))
 
 
 async def submit_job(request: web.Request) -> web.Response:
@@ -111,7 +128,7 @@ async def submit_job(request: web.Request) -> web.Response:
     if wanted.job_uid is not None:
         id = (await _find(request, wanted.job_uid)).id
     alias, _ = await _submit(request, wanted, id)
-    return _done("submitted to (cloud) manager", job_uid=alias)
+    return _done(SubmittedJob(msg=SUBMITTED, job_uid=alias))
 
 
 async def sync_result(request: web.Request) -> web.Response:
@@ -130,7 +147,7 @@ async def sync_result(request: web.Request) -> web.Response:
             f"results of {sent.job_uid} come from '{query.node}' over the peers' door; this one is not among them",
             hint="read them with get_result; a client of one's own can submit queries, not results",
         )
-    return _done("result is known")
+    return _done(Done(msg="result is known"))
 
 
 async def _result_body(request: web.Request) -> Document:
@@ -175,11 +192,10 @@ async def get_runtime(request: web.Request) -> web.Response:
 
 
 async def change_constraint(request: web.Request) -> web.Response:
-    """The whole constraint is replaced, from the next plan on."""
+    """The whole constraint is replaced, from the next plan on; with If-Match only where nobody else was first."""
     wanted = await read_body(request, ChangeConstraint)
-    query = await _find(request, wanted.ref)
-    await queries_of(request).constrain(query.id, wanted.user_constraint)
-    return _done("user_constraint updated")
+    query = await change(request, (await _find(request, wanted.ref)).id, lambda _: wanted.user_constraint)
+    return _done(Done(msg="user_constraint updated"), {"ETag": tag(query)})
 
 
 async def update_plan(request: web.Request) -> web.Response:
@@ -191,7 +207,7 @@ async def update_plan(request: web.Request) -> web.Response:
         stage: _placement(place, reports, query.node, f"flow_mapping.{stage}") for stage, place in wanted.flow_mapping.items()
     }
     await queries_of(request).choose(query.id, wanted.video_conf, mapping)
-    return _done("plan updated")
+    return _done(Done(msg="plan updated"))
 
 
 def _placement(place: OriginalPlacement, reports: tuple[NodeReport, ...], host: str, field: str) -> Placement:
@@ -222,14 +238,16 @@ async def join(request: web.Request) -> web.Response:
     ip = wanted.node_ip or request.remote or ""
     address = f"[{ip}]:{wanted.node_port}" if ":" in ip else f"{ip}:{wanted.node_port}"
     report = find_door(_members(request), address, "node_port")
-    return _done(f"'{report.name}' is a member, its source is '{_source(report, wanted.video_id)}'", node_addr=address)
+    return _done(
+        Joined(msg=f"'{report.name}' is a member, its source is '{_source(report, wanted.video_id)}'", node_addr=address)
+    )
 
 
 async def update_node_addr(request: web.Request) -> web.Response:
     """Changes nothing: where a node is, it reports itself."""
     wanted = await read_body(request, NodeAddress)
     await _find(request, wanted.job_uid)
-    return _done("nodes report their addresses themselves, nothing was changed")
+    return _done(Done(msg="nodes report their addresses themselves, nothing was changed"))
 
 
 async def get_all_status(request: web.Request) -> web.Response:
@@ -273,39 +291,118 @@ async def execute_task(request: web.Request) -> web.Response:
     there = [report.name for report in services.reports()]
     if name not in there:
         raise NotFound("unregistered services", hint=f"there are: {', '.join(there)}")
-    needs = SERVICES[name].needs
-    inputs = await read_large_body(request, lambda content: read_inputs(_given(content), needs))
+    spec = SERVICES[name]
+    inputs = await read_large_body(request, lambda content: read_inputs(_given(content), spec.needs))
     deadline = door.clock.monotonic() + TASK_TIMEOUT
-    return _reply(write_outputs(await services.call(name, 0, inputs.values, inputs.pictures, deadline=deadline)))
+    stages = (StageCall(service=name),)
+    wanted = spec.gives & PICTURES
+    return _reply(write_outputs(await services.call(stages, inputs.values, inputs.pictures, wanted=wanted, deadline=deadline)))
 
+
+_Kinds: TypeAlias = tuple[type[EcnodeError], ...]
+_KEPT: Final[_Kinds] = (Busy, StorageFailed, NotFound)  # NotFound also where no cloud is
+_NAMED: Final[_Kinds] = (*_KEPT, Conflict)
+_ACCEPTED: Final[_Kinds] = (*_NAMED, PeerUnreachable)
+_CHOSEN: Final[_Kinds] = (*_ACCEPTED, DeadlineExceeded)
+_SERVED: Final[_Kinds] = (NotFound, Busy, ChildLost, AssetMissing, DeadlineExceeded)
+
+_route = partial(Route, group=GROUP, media="application/json")
+_get = partial(_route, "GET", scope=Scope.READ)
+_post = partial(_route, "POST", scope=Scope.SUBMIT)
 
 ROUTES: Final = (
-    Route("POST", "/query/submit_query", Scope.SUBMIT, submit_query, "Submit a query.", body=SubmitQuery),
-    Route("POST", "/query/sync_result", Scope.SUBMIT, sync_result, "Send a result again.", body=SyncResult, keyed=False),
-    Route("GET", "/query/get_result/{ref}", Scope.READ, get_result, "The newest results.", params=NewestResults),
-    Route("GET", "/query/get_agg_info/{ref}", Scope.READ, get_result, "The newest results.", params=NewestResults),
-    Route("GET", "/query/get_plan/{ref}", Scope.READ, get_plan, "The plan of now."),
-    Route("GET", "/query/get_runtime/{ref}", Scope.READ, get_runtime, "Figures of the newest results."),
-    Route("GET", "/node/get_video_info", Scope.READ, get_video_info, "The sources of the edges."),
-    Route("POST", "/node/join", Scope.SUBMIT, join, "Find a source of a member.", body=Join, keyed=False),
-    Route("POST", "/job/submit_job", Scope.SUBMIT, submit_job, "Submit a job.", body=SubmitJob),
-    Route("POST", "/job/update_plan", Scope.SUBMIT, update_plan, "Choose a plan.", body=UpdatePlan, keyed=False),
-    Route("GET", "/job/get_runtime/{ref}", Scope.READ, get_runtime, "Figures of the newest results."),
-    Route("GET", "/get_service_list", Scope.READ, get_service_list, "The services of this node."),
-    Route("GET", "/get_resource_info", Scope.READ, get_resource_info, "The services of the nodes."),
-    Route("GET", "/get_cluster_info", Scope.READ, get_cluster_info, "The machines of the nodes."),
-    Route("POST", "/execute_task/{service}", Scope.SUBMIT, execute_task, "Call a service.", body=ServiceInput, keyed=False),
-    Route(
-        "POST",
-        "/user/submit_job_user_constraint",
-        Scope.SUBMIT,
-        change_constraint,
-        "Change what must hold.",
-        body=ChangeConstraint,
+    _post(
+        "/query/submit_query",
+        handler=submit_query,
+        summary="Submit a query.",
+        body=SubmitQuery,
+        reply=SubmittedQuery,
+        raises=_ACCEPTED,
+    ),
+    _post(
+        "/query/sync_result",
+        handler=sync_result,
+        summary="Send a result again.",
+        body=SyncResult,
+        reply=Done,
+        raises=_NAMED,
         keyed=False,
     ),
-    Route("POST", "/user/submit_job", Scope.SUBMIT, submit_job, "Submit a job.", body=SubmitJob),
-    Route("POST", "/user/update_node_addr", Scope.SUBMIT, update_node_addr, "Nothing.", body=NodeAddress, keyed=False),
-    Route("GET", "/user/sync_job_result/{ref}", Scope.READ, sync_job_result, "The newest results.", params=NewestResults),
-    Route("GET", "/user/get_all_status", Scope.READ, get_all_status, "The edges and the states of their queries."),
+    _get("/query/get_result/{ref}", handler=get_result, summary="The newest results.", params=NewestResults, raises=_NAMED),
+    _get("/query/get_agg_info/{ref}", handler=get_result, summary="The newest results.", params=NewestResults, raises=_NAMED),
+    _get("/query/get_plan/{ref}", handler=get_plan, summary="The plan of now.", reply=OriginalPlan, raises=_NAMED),
+    _get(
+        "/query/get_runtime/{ref}",
+        handler=get_runtime,
+        summary="Figures of the newest results.",
+        reply=OriginalRuntime,
+        raises=_NAMED,
+    ),
+    _get("/node/get_video_info", handler=get_video_info, summary="The sources of the edges."),
+    _post(
+        "/node/join",
+        handler=join,
+        summary="Find a source of a member.",
+        body=Join,
+        reply=Joined,
+        raises=(NotFound,),
+        keyed=False,
+    ),
+    _post("/job/submit_job", handler=submit_job, summary="Submit a job.", body=SubmitJob, reply=SubmittedJob, raises=_ACCEPTED),
+    _post(
+        "/job/update_plan",
+        handler=update_plan,
+        summary="Choose a plan.",
+        body=UpdatePlan,
+        reply=Done,
+        raises=_CHOSEN,
+        keyed=False,
+    ),
+    _get(
+        "/job/get_runtime/{ref}",
+        handler=get_runtime,
+        summary="Figures of the newest results.",
+        reply=OriginalRuntime,
+        raises=_NAMED,
+    ),
+    _get("/get_service_list", handler=get_service_list, summary="The services of this node."),
+    _get("/get_resource_info", handler=get_resource_info, summary="The services of the nodes."),
+    _get("/get_cluster_info", handler=get_cluster_info, summary="The machines of the nodes."),
+    _post(
+        "/execute_task/{service}",
+        handler=execute_task,
+        summary="Call a service.",
+        body=ServiceInput,
+        raises=_SERVED,
+        keyed=False,
+    ),
+    _post(
+        "/user/submit_job_user_constraint",
+        handler=change_constraint,
+        summary="Change what must hold.",
+        body=ChangeConstraint,
+        reply=Done,
+        raises=(*_NAMED, Stale),
+        keyed=False,
+    ),
+    _post(
+        "/user/submit_job", handler=submit_job, summary="Submit a job.", body=SubmitJob, reply=SubmittedJob, raises=_ACCEPTED
+    ),
+    _post(
+        "/user/update_node_addr",
+        handler=update_node_addr,
+        summary="Nothing.",
+        body=NodeAddress,
+        reply=Done,
+        raises=_NAMED,
+        keyed=False,
+    ),
+    _get(
+        "/user/sync_job_result/{ref}",
+        handler=sync_job_result,
+        summary="The newest results.",
+        params=NewestResults,
+        raises=_NAMED,
+    ),
+    _get("/user/get_all_status", handler=get_all_status, summary="The edges and the states of their queries.", raises=_KEPT),
 )

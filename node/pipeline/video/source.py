@@ -66,6 +66,13 @@ class Source(Protocol):
             Unavailable: the source is damaged, has gone, or stopped sending.
         """
 
+    def skip(self) -> bool:
+        """Passes the next picture over, for less than reading it costs; whether there was one.
+
+        Raises:
+            Unavailable: as `read`.
+        """
+
     def close(self) -> None:
         """Frees the decoder; may be repeated."""
 
@@ -157,20 +164,29 @@ class _Video(_Opened):
         self.fps = min(announced, MAX_FPS) if math.isfinite(announced) and announced > 0 else DEFAULT_FPS
 
     def read(self) -> Picture | None:
-        picture = self._next()
-        if picture is not None:
-            return picture
+        if not self.skip():
+            return None
+        try:
+            done, picture = self._capture.retrieve()
+        except cv2.error as fault:
+            raise self._undecodable() from fault
+        if not done or picture is None:
+            raise self._undecodable()
+        return np.asarray(picture, np.uint8)
+
+    def skip(self) -> bool:
+        if self._grab():
+            return True
         if self.live:
             raise Unavailable(f"source {self._name} stopped sending after {self.position + 1} pictures")
         self._check_complete()
         if not self._loop:
-            return None
+            return False
         self.close()
         self._capture = self._open()
-        picture = self._next()
-        if picture is None:  # it was readable a round ago; never try again for ever
+        if not self._grab():  # it was readable a round ago; never try again for ever
             raise Unavailable(f"source {self._name} gave no picture when it was started again")
-        return picture
+        return True
 
     def close(self) -> None:
         self._capture.release()
@@ -195,15 +211,16 @@ class _Video(_Opened):
             raise Unavailable(f"source {self._name} is refused: {fault.message}") from fault
         return capture
 
-    def _next(self) -> Picture | None:
+    def _grab(self) -> bool:
         try:
-            done, picture = self._capture.read()
+            done = self._capture.grab()
         except cv2.error as fault:
-            raise Unavailable(f"source {self._name} cannot be decoded after {self.position + 1} pictures") from fault
-        if not done or picture is None:
-            return None
-        self.position += 1
-        return np.asarray(picture, np.uint8)
+            raise self._undecodable() from fault
+        self.position += done
+        return done
+
+    def _undecodable(self) -> Unavailable:
+        return Unavailable(f"source {self._name} cannot be decoded after {self.position + 1} pictures")
 
     def _check_complete(self) -> None:
         seen, announced = self.position + 1, self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -225,14 +242,19 @@ class _Folder(_Opened):
         self.height, self.width = self._first.shape[:2]
 
     def read(self) -> Picture | None:
+        first = self._first
+        if not self.skip():
+            return None
+        return first if first is not None else self._decode(self._names[self.position])
+
+    def skip(self) -> bool:
         if self.position + 1 >= len(self._names):
             if not self._loop:
-                return None
+                return False
             self._names, self.position = self._list(), -1  # pictures may have come since
-        picture = self._first if self._first is not None else self._decode(self._names[self.position + 1])
         self._first = None
         self.position += 1
-        return picture
+        return True
 
     def _list(self) -> list[str]:
         try:

@@ -28,7 +28,7 @@ BEHIND_S: Final = 0.5  # a file further behind its own time than this goes on fr
 
 @dataclass(slots=True)
 class _Tap:
-    """What one job wants of the source; `number` counts the pictures taken for it, `due` says when it takes the next."""
+    """What one job wants of the source; `number` counts the pictures meant for it, with a `credit` of 1 it takes the next."""
 
     job: str
     epoch: int = 0
@@ -39,6 +39,14 @@ class _Tap:
     number: int = 0
     credit: float = 1.0
     slots: deque[int] = field(default_factory=deque)
+
+    def wants_next(self, share: float) -> bool:
+        """Whether it takes the next picture of the source, of which it takes `share`."""
+        self.credit += share
+        if not self.width or self.credit < 1.0:
+            return False
+        self.credit = min(self.credit - 1.0, 1.0)
+        return True
 
 
 class _Capture:
@@ -73,15 +81,19 @@ class _Capture:
                 self.obey(message)
             if not self._source.live and self._clock.monotonic() < due:
                 continue
-            picture = self._source.read()
-            if picture is None:
+            takers = [tap for tap in self._taps.values() if tap.wants_next(min(tap.fps, self._most_fps) * period)]
+            picture: Picture | None = None
+            if any(tap.slots for tap in takers):
+                picture = self._source.read()
+                if picture is None:
+                    return
+            elif not self._source.skip():
                 return
             now = self._clock.monotonic()
             due = due + period if now - due < BEHIND_S else now + period
-            for tap in self._taps.values():
-                tap.credit += min(tap.fps, self._most_fps) * period
-                if tap.width and tap.credit >= 1.0:
-                    tap.credit = min(tap.credit - 1.0, 1.0)
+            for tap in takers:
+                tap.number += 1
+                if picture is not None and tap.slots:
                     self._hand_over(tap, picture, now)
 
     def counts(self) -> dict[str, JsonValue]:
@@ -89,9 +101,6 @@ class _Capture:
         return {tap.job: tap.number for tap in self._taps.values()}
 
     def _hand_over(self, tap: _Tap, picture: Picture, captured: float) -> None:
-        tap.number += 1
-        if not tap.slots:
-            return
         slot = tap.slots.popleft()
         sized = codec.resize(picture, tap.width, tap.height)
         encoded = codec.encode_jpeg(sized) if tap.encoding == "jpeg" else None

@@ -1,6 +1,6 @@
 """How does one query run on the edge that owns its camera?
 
-Pictures arrive newest-wins in a mailbox of one. At most WINDOW of them are worked on at a time; each keeps the plan of its
+Pictures arrive newest-wins in a mailbox of one. A bounded number of them is worked on at a time; each keeps the plan of its
 epoch from the first stage to the last, and each stage runs here or on the node that the plan names. Every picture ends as
 processed, skipped or failed, and the tally says so at every moment. Results wait in a bounded buffer until the cloud has
 acknowledged them.
@@ -31,12 +31,12 @@ from node.transport.base import Transport
 
 log = logging.getLogger(__name__)
 
-WINDOW: Final = 2  # one picture on its way or in a worker, one behind it; more only adds age
 FRAME_LIFE_S: Final = 5.0  # a picture older than this is of no use to anybody
 RESULTS_WAITING: Final = 2000  # more than a minute at 30 fps while the cloud is away
 RESULTS_AT_ONCE: Final = 16  # × 20 kB for 256 faces with their poses: a third of what a message may hold
 FAILURES_AT_ONCE: Final = 16  # the newest; that a node fails is known after one of them
 RETRY_S: Final = 1.0
+TALLY_S: Final = 0.5  # how old the cloud's tally may be while no result comes
 
 
 class _Count:
@@ -67,12 +67,13 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every job of an edge works with."""
+    """What every job of an edge works with; `window` is how many of its pictures it may work on at a time."""
 
     runner: StageRunner
     compute: ComputeService
     transport: Transport
     clock: Clock
+    window: int
 
 
 class Job:
@@ -94,6 +95,7 @@ class Job:
         self._compute = bench.compute
         self._transport = bench.transport
         self._clock = bench.clock
+        self._window = bench.window
         self._plans = {start.plan.epoch: start.plan}
         self._plan = start.plan
         self._count = _Count()
@@ -171,7 +173,6 @@ class Job:
         if missing > 0:
             self._count.seen = number
             self._count.skipped += missing
-            self._news.set()
 
     def source_ended(self, reason: str | None) -> None:
         """The last picture was taken: finish those at work, then tell the cloud."""
@@ -194,10 +195,9 @@ class Job:
             self._mailbox = None
             self._count.waiting -= 1
             self._count.skipped += 1
-            self._news.set()
 
     def _work_on(self) -> None:
-        if self._mailbox is not None and len(self._working) < WINDOW and not self._stopped:
+        if self._mailbox is not None and len(self._working) < self._window and not self._stopped:
             work = _Work(self._mailbox)
             self._mailbox = None
             task = begin(self._process(work), f"frame {work.capture.number} of {self.query}")
@@ -277,10 +277,12 @@ class Job:
     # The way to the cloud
 
     async def _send_progress(self) -> None:
+        told = self.tally()
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._something_new()
             progress = self._progress()
+            if progress.tally == told and not (progress.results or progress.failures or progress.outcome):
+                continue
             failpoints.hit("before_result_sent")
             try:
                 answer = await self._transport.call(self._cloud, JOB_PROGRESS, progress, timeout=FRAME_LIFE_S)
@@ -297,12 +299,22 @@ class Job:
                 self._news.set()
                 continue
             self._sent(progress)
+            told = progress.tally
             if progress.outcome is not None or not answer.body.wanted:
                 break
             if self._results or self._finished:
                 self._news.set()
         self._stopped = True
         self._reader.untap(self._key)
+
+    async def _something_new(self) -> None:
+        """Waits for a result or an end; what was merely skipped or taken is told a little later, many together."""
+        try:
+            async with self._clock.timeout(TALLY_S):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        self._news.clear()
 
     def _sent(self, progress: JobProgress) -> None:
         for failure in progress.failures:

@@ -17,8 +17,9 @@ from pydantic import JsonValue
 from node import assets
 from node.clock import Clock
 from node.errors import AssetMissing, EcnodeError
+from node.model.message import StageCall
 from node.model.video import Resolution
-from node.pipeline.stage import SERVICES
+from node.pipeline.stage import PICTURES, SERVICES
 from node.roles.shared.compute_service import ComputeService, Outcome, PictureBlobs
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,13 @@ async def _measure(
     times = []
     for _ in range(RUNS):
         deadline = clock.monotonic() + PATIENCE_S
-        outcome = await compute.call(service, 0, values, pictures, image_size=resolution.size, deadline=deadline)
-        times.append(outcome.seconds)
+        outcome = await compute.call(
+            (StageCall(service=service),),
+            values,
+            pictures,
+            wanted=SERVICES[service].gives & PICTURES,
+            image_size=resolution.size,
+            deadline=deadline,
+        )
+        times.append(outcome.stage_seconds[0])
     return outcome, median(times)

@@ -1,7 +1,7 @@
 """The compute worker: one process that has models loaded and runs one call at a time.
 
-Messages in: `run` (a service on its inputs) and `annotate` (draw a result into its frame). A frame comes as a slot of the
-arena, raw or JPEG; other pictures as JPEG blobs. Messages out: one `done` or `error` for each.
+Messages in: `run` (stages, one after the other, on their inputs) and `annotate` (draw a result into its frame). A frame comes
+as a slot of the arena, raw or JPEG; other pictures as JPEG blobs. Messages out: one `done` or `error` for each.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from pydantic import JsonValue
 
 from node.clock import SystemClock
 from node.errors import EcnodeError, Internal, Invalid
@@ -36,16 +38,30 @@ class _Worker:
 
     def run(self, message: Message) -> tuple[dict[str, Any], list[bytes]]:
         header = cast(dict[str, Any], message.header)
-        service = self._service(header["service"], header["model_id"])
+        stages = [(SERVICES[name], self._service(name, model_id)) for name, model_id in header["stages"]]
         came = self._clock.monotonic()
-        pictures = self._pictures(header["pictures"], message.blobs)
-        began = self._clock.monotonic()
-        values, given = service.run(header["values"], pictures)
-        seconds = self._clock.monotonic() - began
-        blobs = [codec.encode_jpeg(picture, CROP_QUALITY) for name in given for picture in given[name]]
-        counts = [{"name": name, "count": len(given[name])} for name in given]
-        spent = {"seconds": seconds, "decode_seconds": began - came}
-        return {"values": dict(values), "pictures": counts, **spent}, blobs
+        have: dict[str, list[Picture]] = self._pictures(header["pictures"], message.blobs)
+        known: dict[str, JsonValue] = header["values"]
+        values: dict[str, JsonValue] = {}
+        ends = [self._clock.monotonic()]
+        for spec, service in stages:
+            found, cut = service.run(
+                {name: known[name] for name in spec.needs if name in known},
+                {name: have[name] for name in spec.needs if name in have},
+            )
+            values |= found
+            known |= found
+            have |= {name: list(given) for name, given in cut.items()}
+            ends.append(self._clock.monotonic())
+        sent = [name for name in header["wanted"] if any(name in spec.gives for spec, _ in stages) and name in have]
+        blobs = [codec.encode_jpeg(picture, CROP_QUALITY) for name in sent for picture in have[name]]
+        answer = {
+            "values": values,
+            "pictures": [{"name": name, "count": len(have[name])} for name in sent],
+            "stage_seconds": [after - before for before, after in pairwise(ends)],
+            "decode_seconds": ends[0] - came,
+        }
+        return answer, blobs
 
     def annotate(self, message: Message) -> tuple[dict[str, Any], list[bytes]]:
         header = cast(dict[str, Any], message.header)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -14,9 +14,9 @@ from pydantic import JsonValue
 from node.clock import Clock
 from node.errors import Busy, EcnodeError, Invalid, NotFound
 from node.model.cluster import ServiceReport
-from node.model.message import COMPUTE_RUN, ComputeReply, ComputeRequest, Pictures
+from node.model.message import COMPUTE_RUN, ComputeReply, ComputeRequest, Pictures, StageCall
 from node.model.video import Resolution
-from node.pipeline.stage import SERVICES, ServiceSpec
+from node.pipeline.stage import SERVICES, ServiceSpec, inputs_of
 from node.roles.shared.arena import FrameArena, Lease
 from node.roles.shared.channel import Message
 from node.roles.shared.processes import Spawner
@@ -53,11 +53,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call gave, with the service's own time, that of decoding its pictures, and the wait for a worker before both."""
+    """What a call gave, with each stage's own time, that of decoding its pictures, and the wait for a worker before all."""
 
     values: Mapping[str, JsonValue]
     pictures: Mapping[str, tuple[bytes, ...]]
-    seconds: float
+    stage_seconds: tuple[float, ...]
     decode_seconds: float
     wait_seconds: float
 
@@ -128,42 +128,45 @@ class ComputeService:
 
     async def call(
         self,
-        service: str,
-        model_id: int,
+        stages: Sequence[StageCall],
         values: Mapping[str, JsonValue],
         pictures: PictureBlobs,
         *,
+        wanted: Collection[str] = (),
         frame: Frame | None = None,
         image_size: tuple[int, int] | None = None,
         deadline: float,
     ) -> Outcome:
-        """Runs one call of a service on those of the inputs that it needs.
+        """Runs stages one after the other in one worker, on those of the inputs that they need.
 
-        Pictures are JPEG. The input `image` is `frame` where one is given; an `image` among the pictures is scaled to
-        `image_size` (width, height) before the service sees it, and before its time is taken.
+        Pictures are JPEG; of those that the stages give, the `wanted` ones come back. The input `image` is `frame` where one
+        is given; an `image` among the pictures is scaled to `image_size` (width, height) before a stage sees it, and before
+        its time is taken.
 
         Raises:
             NotFound: there is no such service.
             Busy, DeadlineExceeded, ChildLost: as `WorkerPool.call` says.
-            Rejected: the service refused its inputs.
+            Rejected: a service refused its inputs.
         """
-        needs = _spec(service).needs
-        figures = self._figures[service]
+        needs = inputs_of([_spec(stage.service) for stage in stages])
         entries, blobs = _entries({name: given for name, given in pictures.items() if name in needs}, frame, image_size)
         header: dict[str, JsonValue] = {
             "op": "run",
-            "service": service,
-            "model_id": model_id,
+            "stages": [[stage.service, stage.model_id] for stage in stages],
             "values": {name: value for name, value in values.items() if name in needs},
             "pictures": entries,
+            "wanted": list(wanted),
         }
-        figures.calls += 1
+        figures = [self._figures[stage.service] for stage in stages]
+        for each in figures:
+            each.calls += 1
         try:
             answer, waited = await self._pool.call(header, blobs, lease=frame.lease if frame else None, deadline=deadline)
         except EcnodeError:
-            figures.failures += 1
+            for each in figures:
+                each.failures += 1
             raise
-        figures.waits_ms.append(waited * 1000)
+        figures[0].waits_ms.append(waited * 1000)
         return _outcome(answer, waited)
 
     async def annotate(self, frame: Frame, values: Mapping[str, JsonValue], label: str) -> bytes:
@@ -185,12 +188,12 @@ class ComputeService:
         if self._pool.queued >= PEERS_SHARE:
             raise Busy(f"{self._pool.queued} calls wait here already", hint="run the stage on another node")
         pictures = unpack(request.pictures, call.blobs)
-        outcome = await self.call(request.service, request.model_id, request.values, pictures, deadline=call.deadline)
+        outcome = await self.call(request.stages, request.values, pictures, wanted=request.wanted, deadline=call.deadline)
         counts = tuple(Pictures(name=name, count=len(given)) for name, given in outcome.pictures.items())
         reply = ComputeReply(
             values=dict(outcome.values),
             pictures=counts,
-            seconds=outcome.seconds,
+            stage_seconds=outcome.stage_seconds,
             decode_seconds=outcome.decode_seconds,
             wait_seconds=outcome.wait_seconds,
         )
@@ -237,7 +240,7 @@ def _outcome(answer: Message, waited: float) -> Outcome:
     return Outcome(
         values=cast(dict[str, JsonValue], answer.header["values"]),
         pictures={name: tuple(bytes(blob) for blob in given) for name, given in pictures.items()},
-        seconds=cast(float, answer.header["seconds"]),
+        stage_seconds=tuple(cast(list[float], answer.header["stage_seconds"])),
         decode_seconds=cast(float, answer.header["decode_seconds"]),
         wait_seconds=waited,
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from node.api.compat import video
 from node.api.examples import EXAMPLES
 from node.api.reading import parse
 from node.api.route import Route
-from node.api.server import ROUTES
+from node.api.server import DESCRIBED as ROUTES
 
 REFS = re.compile(r'"\$ref": "#/components/schemas/([^"]+)"')
 
@@ -30,7 +32,8 @@ def test_every_route_of_the_table_is_described(described: Any) -> None:
         found = operation(described, route)
         assert set(map(str, route.answers)) <= set(found["responses"])
         assert {"400", "403", "500"} <= set(found["responses"])
-        assert found["security"] == ([{"bearer": [route.scope.name.lower()]}] if route.scope else [])
+        ways = ("bearer", "token") if route.group else ("bearer",)
+        assert found["security"] == ([{way: [route.scope.name.lower()]} for way in ways] if route.scope else [])
     described_routes = sum(len(item) for item in described["paths"].values())
     assert described_routes == len(ROUTES)
     names = [one["operationId"] for item in described["paths"].values() for one in item.values()]
@@ -81,3 +84,36 @@ def test_a_refusal_fits_the_described_problem(door: Any, described: Any) -> None
     shape = described["components"]["schemas"]["ProblemDetails"]
     problem = door.raw("GET", "/api/v1/queries?limt=1").json
     assert set(problem) == set(shape["properties"])
+
+
+def test_the_routes_of_the_originals_are_described_where_they_always_stand(door: Any, described: Any) -> None:
+    originals = {path: item for path, item in described["paths"].items() if path.startswith("/compat/video/")}
+    assert {path.removeprefix("/compat/video") for path in originals} == {route.path for route in video.ROUTES}
+    for item in originals.values():
+        for one in item.values():
+            assert one["tags"] == ["compat/video"]
+            refusal = one["responses"]["401"]["content"]["application/json"]["schema"]
+            assert refusal == {"$ref": "#/components/schemas/OriginalFailure"}
+    told = {tag["name"]: tag["description"] for tag in described["tags"]}
+    assert "http.compat" in told["compat/video"]
+    failure = door.raw("GET", "/compat/video/query/get_plan/GLOBAL_ID_9").json
+    assert set(failure) == set(described["components"]["schemas"]["OriginalFailure"]["properties"])
+
+
+@pytest.mark.parametrize("open_groups", [(), ("video",)])
+def test_a_group_that_needs_no_token_from_this_machine_is_described_so(open_door: Any, open_groups: tuple[str, ...]) -> None:
+    door = open_door(replace(open_door.__call__.__defaults__[0], compat_open=open_groups))
+    described = door.raw("GET", "/api/v1/openapi.json", token=None).json
+    asked = described["paths"]["/compat/video/get_service_list"]["get"]["security"]
+    assert ({} in asked) == bool(open_groups)
+    assert {} not in described["paths"]["/api/v1/node"]["get"]["security"]
+
+
+def test_an_answer_of_the_originals_routes_fits_what_is_described(door: Any, described: Any) -> None:
+    example = described["paths"]["/compat/video/query/submit_query"]["post"]
+    refused = door.raw("POST", "/compat/video/query/submit_query", b"{}")
+    assert str(refused.status) in example["responses"]
+    door.submit()
+    plan = door.raw("GET", "/compat/video/query/get_runtime/" + door.submit().id)
+    wanted = described["components"]["schemas"]["OriginalRuntime"]
+    assert set(plan.json) == set(wanted["properties"]) == set(wanted["required"])

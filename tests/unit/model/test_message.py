@@ -72,7 +72,7 @@ def test_the_lists_of_a_body_are_bounded() -> None:
     with pytest.raises(ValidationError, match="at most 64"):
         progress.replace(results=progress.results * 65)
     with pytest.raises(ValidationError, match="at most 16"):
-        ComputeRequest.model_validate({"service": "x", "pictures": [{"name": "image", "count": 1}] * 17})
+        ComputeRequest.model_validate({"stages": [{"service": "x"}], "pictures": [{"name": "image", "count": 1}] * 17})
 
 
 def only_plain(value: object) -> bool:

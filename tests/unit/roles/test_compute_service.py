@@ -11,6 +11,7 @@ import pytest
 from node import assets as store
 from node.clock import SystemClock
 from node.errors import Busy, ChildLost, DeadlineExceeded, Invalid, NotFound, TooLarge
+from node.model.message import StageCall
 from node.roles.shared import worker_pool
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate
@@ -19,6 +20,8 @@ from node.roles.shared.processes import ProcessSpawner
 from node.roles.shared.tasks import begin, end
 
 CLOCK = SystemClock()
+DETECTION = (StageCall(service="face_detection"),)
+ALIGNMENT = (StageCall(service="face_alignment"),)
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def soon(seconds: float = 20.0) -> float:
 
 
 async def detect(service: ComputeService, picture: bytes, deadline: float | None = None):
-    return await service.call("face_detection", 0, {}, {"image": (picture,)}, deadline=deadline or soon())
+    return await service.call(DETECTION, {}, {"image": (picture,)}, wanted={"faces"}, deadline=deadline or soon())
 
 
 async def the_worker(service: ComputeService, heads: bytes) -> psutil.Process:
@@ -60,9 +63,26 @@ async def the_worker(service: ComputeService, heads: bytes) -> psutil.Process:
 async def test_a_pipeline_runs_on_what_its_stages_give(service, heads):
     found = await detect(service, heads)
     assert len(found.values["bbox"]) == len(found.pictures["faces"]) == len(found.values["prob"]) > 2
-    assert found.seconds > 0
-    posed = await service.call("face_alignment", 0, found.values, found.pictures, deadline=soon())
+    assert found.stage_seconds[0] > 0
+    posed = await service.call(ALIGNMENT, found.values, found.pictures, deadline=soon())
     assert posed.values["count_result"]["total"] == len(found.values["bbox"])
+
+
+async def test_neighbouring_stages_are_one_call_and_pass_their_crops_on_unencoded(service, heads):
+    apart = await detect(service, heads)
+    together = await service.call((*DETECTION, *ALIGNMENT), {}, {"image": (heads,)}, deadline=soon())
+    assert together.values["bbox"] == apart.values["bbox"]
+    assert together.values["count_result"]["total"] == len(apart.values["bbox"])
+    assert together.pictures == {}
+    assert len(together.stage_seconds) == 2
+    assert min(together.stage_seconds) > 0
+
+
+async def test_only_the_pictures_that_are_wanted_and_given_come_back(service, heads):
+    found = await service.call(
+        (*DETECTION, *ALIGNMENT), {}, {"image": (heads,)}, wanted=["faces", "image", "helmets"], deadline=soon()
+    )
+    assert {name: len(given) for name, given in found.pictures.items()} == {"faces": len(found.values["bbox"])}
 
 
 async def test_every_resolution_is_calibrated(service, assets):
@@ -84,8 +104,7 @@ async def test_a_service_whose_model_is_not_there_is_not_offered_and_the_others_
 
 
 async def test_a_call_whose_deadline_has_passed_is_not_executed(service, heads):
-    before = (await detect(service, heads)).seconds
-    assert before > 0
+    await detect(service, heads)
     with pytest.raises(DeadlineExceeded):
         await detect(service, heads, deadline=CLOCK.monotonic() - 1)
 
@@ -100,15 +119,15 @@ async def test_rubbish_is_refused_and_the_worker_lives_on(service, heads):
 
 async def test_a_value_that_cannot_be_told_to_a_worker_harms_nobody_else(service, heads):
     with pytest.raises(Invalid, match="child process"):
-        await service.call("face_alignment", 0, {"bbox": [float("nan")]}, {"faces": ()}, deadline=soon())
+        await service.call(ALIGNMENT, {"bbox": [float("nan")]}, {"faces": ()}, deadline=soon())
     await detect(service, heads)
 
 
 async def test_an_unknown_service_or_model_is_named(service, heads):
     with pytest.raises(NotFound, match="helmets"):
-        await service.call("helmets", 0, {}, {}, deadline=soon())
+        await service.call((StageCall(service="helmets"),), {}, {}, deadline=soon())
     with pytest.raises(Invalid, match="model 7"):
-        await service.call("face_detection", 7, {}, {"image": (heads,)}, deadline=soon())
+        await service.call((StageCall(service="face_detection", model_id=7),), {}, {"image": (heads,)}, deadline=soon())
 
 
 async def test_a_killed_worker_fails_its_own_call_only(service, heads, arena):
@@ -116,7 +135,7 @@ async def test_a_killed_worker_fails_its_own_call_only(service, heads, arena):
     worker.send_signal(signal.SIGSTOP)
     lease = arena.take()
     frame = Frame(lease, 64, 48, "raw", 64 * 48 * 3)
-    first = asyncio.create_task(service.call("face_detection", 0, {}, {}, frame=frame, deadline=soon()))
+    first = asyncio.create_task(service.call(DETECTION, {}, {}, frame=frame, deadline=soon()))
     second = asyncio.create_task(detect(service, heads))
     await CLOCK.sleep(0)
     lease.release()
@@ -163,5 +182,5 @@ async def test_stopping_fails_the_calls_that_wait(arena, assets, heads):
 async def test_crops_that_unpack_to_gigabytes_are_refused_and_the_worker_lives_on(service, heads):
     worker = await the_worker(service, heads)
     with pytest.raises(TooLarge, match="pixels together"):
-        await service.call("face_alignment", 0, {"bbox": [[0, 0, 1, 1]] * 20}, {"faces": (heads,) * 20}, deadline=soon())
+        await service.call(ALIGNMENT, {"bbox": [[0, 0, 1, 1]] * 20}, {"faces": (heads,) * 20}, deadline=soon())
     assert worker.is_running()

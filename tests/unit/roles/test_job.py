@@ -12,7 +12,7 @@ from node.clock import ManualClock
 from node.errors import Invalid, Malformed, PeerUnreachable, Unavailable
 from node.model.message import JobProgress, JobProgressReply, JobStart
 from node.model.video import Placement, Plan, StageRole, VideoConf
-from node.roles.edge.job import Bench, Job
+from node.roles.edge.job import TALLY_S, Bench, Job
 from node.roles.edge.source_reader import Capture
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import Frame
@@ -80,7 +80,7 @@ class Stage:
     def __init__(self) -> None:
         self.clock, self.arena = ManualClock(), FrameArena(slots=16, slot_bytes=64)
         self.reader, self.runner, self.cloud = Reader(), Runner(), Cloud()
-        self.job = Job(START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock))
+        self.job = Job(START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock, window=2))
         self.number = 0
 
     def take(self, skipped_before: int = 0) -> None:
@@ -168,6 +168,24 @@ async def test_results_wait_for_a_cloud_that_is_away_and_come_once():
     await stage.clock.advance(5.0)
     loops = [result.n_loop for progress in stage.cloud.taken for result in progress.results]
     assert loops == [1, 2, 3]
+    await stage.job.stop()
+    stage.arena.close()
+
+
+async def test_what_was_merely_skipped_is_told_together_and_soon():
+    stage = Stage()
+    stage.cloud.there = True
+    stage.job.start()
+    for _ in range(5):
+        stage.take(skipped_before=2)
+        await turns()
+    assert stage.cloud.taken == []
+    await stage.clock.advance(TALLY_S)
+    await turns()
+    assert [progress.tally for progress in stage.cloud.taken] == [stage.job.tally()]
+    await stage.clock.advance(4 * TALLY_S)
+    await turns()
+    assert len(stage.cloud.taken) == 1, "an unchanged tally is not told again"
     await stage.job.stop()
     stage.arena.close()
 

@@ -60,8 +60,9 @@ async def names(database: Database) -> list[str]:
 
 
 async def begun() -> None:
-    """Lets tasks that were just made run up to their first wait, in order."""
-    await SystemClock().sleep(0)
+    """Lets tasks that were just made run up to their first wait, in order, and what they posted be handed over."""
+    for _ in range(2):
+        await SystemClock().sleep(0)
 
 
 def inserts(database: Database, count: int, start: int = 0) -> list[asyncio.Task[int]]:
@@ -260,3 +261,17 @@ def test_it_works_on_uvloop(tmp_path: Path) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert len(runner.run(main())) == 100
+
+
+async def test_what_is_written_in_one_turn_of_the_loop_is_committed_together(database: Database) -> None:
+    before = database.commits
+    await asyncio.gather(*(insert(database, f"n{number}", number) for number in range(16)))
+    assert database.commits - before == 1
+    assert len(await names(database)) == 16
+
+
+async def test_what_was_posted_before_the_store_is_closed_is_kept(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "node.db", ManualClock())
+    writing = database._writing.post(lambda connection: connection.change(INSERT, name="last", value=0))
+    await database.close()
+    assert await writing == 1

@@ -47,3 +47,11 @@ async def test_a_fault_in_the_thread_reaches_every_caller_and_the_log(caplog: py
     await lane.close()
     with pytest.raises(StorageFailed, match="closed"):
         await lane.submit(len)
+
+
+async def test_what_is_posted_while_the_thread_ends_is_answered() -> None:
+    lane = Lane("storage-broken", Broken(opens=True), ManualClock())
+    late = lane.post(len)
+    lane._abandon()  # the thread's last word may come before the turn of the loop is over
+    with pytest.raises(StorageFailed, match="ended"):
+        await late

@@ -72,6 +72,32 @@ def test_a_looped_file_starts_again(clip: Path) -> None:
     assert first is not None and last is not None and first.mean() < last.mean()
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_skipped_picture_is_passed_over_and_the_next_one_is_the_same_as_ever(clip: Path, loop: bool) -> None:
+    with open_source(str(clip), loop=False) as opened:
+        every = list(pictures(opened))
+    with open_source(str(clip), loop=loop) as opened:
+        for place, picture in enumerate(every):
+            if place % 3 == 0:
+                found = opened.read()
+                assert found is not None and (found == picture).all()
+            else:
+                assert opened.skip()
+            assert opened.position == place
+        assert opened.skip() == loop
+
+
+def test_pictures_of_a_folder_are_skipped_without_being_decoded(tmp_path: Path, picture: Picture) -> None:
+    for name in ("a.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(encode_jpeg(picture))
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with open_source(str(tmp_path), loop=False) as opened:
+        assert opened.skip()
+        assert opened.skip()
+        assert opened.read() is not None
+        assert not opened.skip()
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"nothing\.mp4 is not there"):
         open_source(str(tmp_path / "nothing.mp4"), loop=False)

@@ -1,0 +1,121 @@
+"""Which stages become one call, which pictures travel, and what may a peer add?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from node.clock import ManualClock
+from node.errors import Unavailable
+from node.model.message import ComputeReply, ComputeRequest, Pictures
+from node.model.video import Placement, Plan, StageRole, VideoConf
+from node.roles.edge.stage_runner import Run, StageRunner
+from node.roles.shared.arena import FrameArena
+from node.roles.shared.compute_service import Frame, Outcome
+from node.transport.base import Answer
+
+PIPELINE = ("face_detection", "face_alignment")
+GIVEN = {
+    "face_detection": {"bbox": [[1, 2, 3, 4]], "prob": [0.9]},
+    "face_alignment": {"count_result": {"up": 1, "total": 1}},
+}
+CROP = b"a face"
+
+
+@dataclass
+class Compute:
+    """Services whose every stage takes half a second."""
+
+    clock: ManualClock
+    calls: list[tuple[tuple[str, ...], set[str]]] = field(default_factory=list)
+
+    async def call(self, stages, values, pictures, *, wanted=(), frame=None, deadline):
+        names = tuple(stage.service for stage in stages)
+        self.calls.append((names, set(wanted)))
+        if names == PIPELINE[1:]:
+            assert pictures["faces"] == (CROP,)
+        await self.clock.advance(0.5 * len(names) + 0.1)
+        found = {name: value for stage in names for name, value in GIVEN[stage].items()}
+        crops = {"faces": (CROP,)} if "faces" in wanted else {}
+        return Outcome(found, crops, (0.5,) * len(names), 0.0, 0.0)
+
+
+@dataclass
+class Peer:
+    """A node that answers like `Compute`, and adds what nobody asked for."""
+
+    clock: ManualClock
+    times: int | None = None
+    calls: list[tuple[str, ComputeRequest, list[bytes]]] = field(default_factory=list)
+
+    async def call(self, peer, _method, request, *, blobs, timeout):
+        self.calls.append((peer, request, [bytes(blob) for blob in blobs]))
+        names = [stage.service for stage in request.stages]
+        await self.clock.advance(0.5 * len(names) + 0.3)
+        crops = (CROP,) * ("faces" in request.wanted)
+        reply = ComputeReply(
+            values={"evil": 1} | {name: value for stage in names for name, value in GIVEN[stage].items()},
+            pictures=(Pictures(name="faces", count=len(crops)), Pictures(name="image", count=1)),
+            stage_seconds=(0.5,) * (self.times or len(names)),
+            decode_seconds=0.0,
+            wait_seconds=0.0,
+        )
+        return Answer(reply, (*crops, b"another picture"))
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.compute, self.peer = Compute(self.clock), Peer(self.clock)
+        self.runner = StageRunner("edge-1", self.compute, self.peer, self.clock)
+        self.arena = FrameArena(slots=1, slot_bytes=64)
+        self.frame = Frame(self.arena.take(), 4, 4, "jpeg", 48)
+
+    async def walk(self, *nodes: str) -> Run:
+        places = {stage: Placement(node=node, role=StageRole.EDGE) for stage, node in zip(PIPELINE, nodes, strict=True)}
+        plan = Plan(epoch=1, video_conf=VideoConf(), flow_mapping=places)
+        run = Run()
+        await self.runner.run(PIPELINE, plan, self.frame, deadline=self.clock.monotonic() + 9, run=run)
+        return run
+
+
+@pytest.fixture
+def scene():
+    made = Scene()
+    yield made
+    made.arena.close()
+
+
+async def test_neighbours_at_home_are_one_call_that_gives_no_crops(scene):
+    run = await scene.walk("edge-1", "edge-1")
+    assert scene.compute.calls == [(PIPELINE, set())]
+    assert run.values["count_result"] == {"up": 1, "total": 1}
+    assert run.stage_s == pytest.approx({"face_detection": 0.6, "face_alignment": 0.5})
+    assert run.bytes_moved == 0
+
+
+async def test_neighbours_on_a_peer_are_one_request_and_its_way_counts_with_the_first(scene):
+    run = await scene.walk("edge-2", "edge-2")
+    ((peer, request, blobs),) = scene.peer.calls
+    assert (peer, [stage.service for stage in request.stages], request.wanted) == ("edge-2", list(PIPELINE), ())
+    assert len(blobs) == 1
+    assert run.bytes_moved == 48
+    assert run.stage_s == pytest.approx({"face_detection": 0.8, "face_alignment": 0.5})
+
+
+async def test_crops_travel_between_nodes_and_nothing_that_nobody_asked_for(scene):
+    run = await scene.walk("edge-2", "cloud-1")
+    first, second = scene.peer.calls
+    assert first[1].wanted == ("faces",)
+    assert second[2] == [CROP]
+    assert "prob" not in second[1].values
+    assert "evil" not in run.values
+    assert set(run.pictures) == {"faces"}
+    assert run.stage == "face_alignment"
+
+
+async def test_a_peer_cannot_tell_fewer_times_than_stages(scene):
+    scene.peer.times = 1
+    with pytest.raises(Unavailable, match="1 times for 2 stages"):
+        await scene.walk("edge-2", "edge-2")
