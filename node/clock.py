@@ -11,7 +11,7 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -34,6 +34,16 @@ class Clock(Protocol):
 
     def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[None]:
         """Raises TimeoutError in its body once `seconds` have passed; None waits for ever."""
+
+    def after(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Calls `callback` from the running loop in `seconds`, unless the timer is cancelled; a tenth of a `timeout`."""
+
+
+class Timer(Protocol):
+    """A callback that is due."""
+
+    def cancel(self) -> object:
+        """Forgets it. Harmless when repeated, or late."""
 
 
 def rfc3339(wall_seconds: float) -> str:
@@ -67,6 +77,9 @@ class SystemClock:
         async with asyncio.timeout(seconds):
             yield
 
+    def after(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
 
 class ManualClock:
     """Time that stands still until a test calls `advance`."""
@@ -98,6 +111,11 @@ class ManualClock:
                 yield
             finally:
                 timer.cancel()
+
+    def after(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        timer = self._timer(seconds)
+        timer.add_done_callback(lambda done: None if done.cancelled() else callback())
+        return timer
 
     async def advance(self, seconds: float) -> None:
         """Moves time on, waking every sleeper in order and letting each run before the next."""

@@ -8,7 +8,7 @@ import socket
 import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -65,8 +65,9 @@ def _build(config: NodeConfig) -> Iterator[Finding]:
 
 
 def _ports(config: NodeConfig) -> Iterator[Finding]:
-    addresses = [http_address(text) for text in config.http.listen] + [peer_address(text) for text in config.transport.listen]
-    for address in addresses:
+    doors = [peer_address(text) for text in config.transport.listen]
+    data = [replace(door, port=door.port + 1) for door in doors if door.port]
+    for address in [*(http_address(text) for text in config.http.listen), *doors, *data]:
         if address.scheme != "ipc" and address.port and (fault := _bind_fault(address)):
             yield Finding("fail", "port", fault)
 

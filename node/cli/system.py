@@ -6,6 +6,7 @@ would type; it ends when this process ends, however that happens, because its st
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,8 @@ from node.transport.keys import load_or_create
 STOP_S: Final = 5.0
 SAID_CHARACTERS: Final = 2000
 CLOUD: Final = "cloud-1"
+_DOORS: Final = range(20_000, 32_000, 2)
+_TRIES: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,8 @@ class LocalSystem:
         self._assets = assets
         self._pace = pace
         names = [(CLOUD, "cloud")] + [(f"edge-{number}", "edge") for number in range(1, edges + 1)]
-        ports = _free_ports(2 * len(names))
-        self._members = [
-            self._member(name, role, ports[2 * place], ports[2 * place + 1]) for place, (name, role) in enumerate(names)
-        ]
+        doors, ports = free_doors(len(names)), _free_ports(len(names))
+        self._members = [self._member(name, role, doors[place], ports[place]) for place, (name, role) in enumerate(names)]
         if cloud_http is not None and _is_free(cloud_http):
             self._members[0].http_port = cloud_http
 
@@ -257,6 +258,27 @@ def _wait(process: subprocess.Popen[str]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+
+
+def free_doors(count: int) -> list[int]:
+    """Ports for peers' doors: each is free, and the next one as well, which is the data lane's.
+
+    They are below those that the system gives to outgoing connections, one of which may come to sit beside a door.
+
+    Raises:
+        Unavailable: hardly any port can be bound.
+    """
+    found: list[int] = []
+    with ExitStack() as held:
+        for _ in range(_TRIES):
+            if len(found) == count:
+                return found
+            port = secrets.choice(_DOORS)
+            with suppress(OSError):
+                for place in (port, port + 1):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", place))
+                found.append(port)
+    raise Unavailable(f"no {count} pairs of free ports between {_DOORS.start} and {_DOORS.stop}")
 
 
 def _free_ports(count: int) -> list[int]:

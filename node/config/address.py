@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _TCP: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|\*|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}))?:(?P<port>\*|[0-9]{1,5})")
-_LONGEST_SOCKET_PATH: Final = 107  # sun_path holds 108 bytes with the closing zero
+_LONGEST_SOCKET_PATH: Final = 102  # sun_path holds 108 bytes with the closing zero, and the data lane's path is 5 longer
+LAST_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,10 @@ def peer_address(text: str) -> Address:
         return Address("ipc", rest, 0)
     if not divider or scheme != "tcp":
         raise ValueError(f"'{text}' is not an address of a peer such as 'tcp://10.0.0.5:7440' or 'ipc:///run/ecnode.sock'")
-    return _host_and_port("tcp", rest, f"'{text}'", "tcp://10.0.0.5:7440")
+    address = _host_and_port("tcp", rest, f"'{text}'", "tcp://10.0.0.5:7440")
+    if address.port == LAST_PORT:
+        raise ValueError(f"'{text}': a port is at most {LAST_PORT - 1} here, because pictures take the next one")
+    return address
 
 
 def http_address(text: str) -> Address:
@@ -67,6 +71,6 @@ def _host_and_port(scheme: str, text: str, shown: str, example: str) -> Address:
     if found is None or not found["host"]:
         raise ValueError(f"{shown} is not a host and a port such as '{example}'")
     port = 0 if found["port"] == "*" else int(found["port"])
-    if port > 65535:
-        raise ValueError(f"{shown}: a port is at most 65535")
+    if port > LAST_PORT:
+        raise ValueError(f"{shown}: a port is at most {LAST_PORT}")
     return Address(scheme, found["host"].strip("[]"), port)

@@ -7,6 +7,7 @@ A picture is never inside a body: it travels as a blob, a ZeroMQ frame of its ow
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Final, Generic, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -19,14 +20,22 @@ Q = TypeVar("Q", bound=Value)
 R = TypeVar("R", bound=Value)
 
 
+class Lane(StrEnum):
+    """Which connection of a link carries a message: control never waits behind pictures and chunks."""
+
+    CONTROL = "control"
+    DATA = "data"
+
+
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Q, R]):
-    """One verb of the wire: its name, the body of the request, the body of the reply, and who may ask."""
+    """One verb of the wire: its name, the body of the request, the body of the reply, who may ask, and on which lane."""
 
     name: str
     request: type[Q]
     reply: type[R]
     callers: frozenset[Role]
+    lane: Lane = Lane.CONTROL
 
 
 class Pictures(Value):
@@ -157,11 +166,11 @@ _COMPUTING: Final = frozenset({Role.CLOUD, Role.EDGE})
 _EVERY: Final = frozenset(Role)
 
 NODE_REPORT: Final = Method("node.report", Report, ReportReply, _EVERY)
-COMPUTE_RUN: Final = Method("compute.run", ComputeRequest, ComputeReply, _COMPUTING)
+COMPUTE_RUN: Final = Method("compute.run", ComputeRequest, ComputeReply, _COMPUTING, Lane.DATA)
 JOB_START: Final = Method("job.start", JobStart, Received, frozenset({Role.CLOUD}))
 JOB_PLAN: Final = Method("job.plan", JobPlan, Received, frozenset({Role.CLOUD}))
 JOB_STOP: Final = Method("job.stop", JobStop, Received, frozenset({Role.CLOUD}))
-JOB_PICTURE: Final = Method("job.picture", JobPictureRequest, JobPictureReply, frozenset({Role.CLOUD}))
+JOB_PICTURE: Final = Method("job.picture", JobPictureRequest, JobPictureReply, frozenset({Role.CLOUD}), Lane.DATA)
 JOB_PROGRESS: Final = Method("job.progress", JobProgress, JobProgressReply, frozenset({Role.EDGE}))
 
 METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(

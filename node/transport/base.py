@@ -7,8 +7,8 @@ suite of tests runs over both. A link is symmetrical: whoever dialled, either si
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from node.model.cluster import Role
 from node.model.message import Method
@@ -30,8 +30,7 @@ class Peer:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What a handler knows besides the body: who asks, the blobs, and the clock's time after which nobody waits."""
 
     peer: Peer
@@ -39,12 +38,11 @@ class Call:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[R_co]):
+class Answer(NamedTuple, Generic[R_co]):
     """A reply: a body and its blobs."""
 
     body: R_co
-    blobs: tuple[Blob, ...] = field(default=())
+    blobs: tuple[Blob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,9 @@ class LinkState:
     bytes_in: int
 
 
-Handler: TypeAlias = Callable[[Call, Q], Awaitable[Answer[R]]]
+Handler: TypeAlias = Callable[[Call, Q], Awaitable[Answer[R]] | Answer[R]]
+"""A coroutine function, or a plain one where there is nothing to wait for: that spares a task."""
+Ear: TypeAlias = Callable[[Call, Q], None]
 LinkWatcher: TypeAlias = Callable[[Peer, bool], None]
 
 
@@ -66,6 +66,9 @@ class Transport(Protocol):
 
     def answer(self, method: Method[Q, R], handler: Handler[Q, R]) -> None:
         """Registers who answers `method`; only before `start`."""
+
+    def hear(self, method: Method[Q, R], handler: Ear[Q]) -> None:
+        """Registers who is told of the notes of `method`, at once and without waiting; only before `start`."""
 
     def watch(self, watcher: LinkWatcher) -> None:
         """Has `watcher(peer, up)` called when a link comes up or goes down; only before `start`."""
@@ -89,6 +92,15 @@ class Transport(Protocol):
             Busy: too many calls in flight to that peer.
             TooLarge: the request breaks a limit.
             Rejected, Unavailable: what the handler over there raised.
+        """
+
+    def tell(self, peer: str, method: Method[Q, R], body: Q) -> None:
+        """Sends `peer` a note: it arrives once or not at all, and nobody answers.
+
+        Raises:
+            PeerUnreachable: no live link.
+            Busy: the bounded queue to that peer is full; the note is dropped.
+            TooLarge: the note breaks a limit.
         """
 
     def links(self) -> tuple[LinkState, ...]:

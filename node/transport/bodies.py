@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -36,11 +36,21 @@ def validated(model: type[V], value: object, what: str) -> V:
         Invalid: its fields are wrong.
     """
     try:
-        return model.model_validate(value)
+        return cast(V, model.__pydantic_validator__.validate_python(value))
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         problems = [Problem(_path(fault["loc"]), fault["msg"][:200]) for fault in faults[:_REPORTED_FAULTS]]
         raise Invalid(f"{what} is wrong in {len(faults)} places", problems=problems) from error
+
+
+def pack_value(value: Value) -> bytes:
+    """A typed value as a body.
+
+    Raises:
+        TooLarge: a number, text or nesting that the wire does not carry.
+    """
+    # `model_dump` does the same in three times the time: it takes eleven options along
+    return pack_body(value.__pydantic_serializer__.to_python(value))
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -1,7 +1,7 @@
 """How does a node reach a door, and what does it do when the door stays shut?
 
-A fresh DEALER for each attempt after a lost or refused connection: libzmq never retries a refused one by itself, and a new
-routing id keeps a half-dead predecessor at the other side from being in the way. While nobody listens libzmq retries by itself.
+A fresh pair of DEALERs for each attempt after a lost or refused connection: libzmq never retries a refused one by itself, and a
+new routing id keeps a half-dead predecessor at the other side from being in the way. While nobody listens libzmq retries alone.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
-from node.errors import PeerUnreachable, Rejected
+import zmq
+
+from node.errors import Malformed, PeerUnreachable, Rejected
+from node.model.message import Lane
 from node.transport import limits
-from node.transport.frames import Message, decode, encode
+from node.transport.frames import Kind, Message, decode, encode
 from node.transport.link import Link
-from node.transport.options import Dial
+from node.transport.options import IPC_DATA, Dial
 from node.transport.sockets import (
     ADMITTED,
     BROKEN_HANDSHAKE,
@@ -61,76 +65,87 @@ class Dealer:
 
 
 class Session:
-    """One attempt and the connection that may come of it; the `Wire` of its link.
+    """One attempt and the link that may come of it; `over` gives the pause before the next attempt.
 
-    `over` gives the pause before the next attempt.
+    The control connection comes first. Its greeting says where the other side takes data, then the data connection follows.
     """
 
     def __init__(self, station: Station, dial: Dial) -> None:
         self._station = station
         self._dial = dial
         self._rpc = station.rpc
-        self._clock = station.clock
         self._options = station.options
-        self._outbox = Outbox()
         self._link: Link | None = None
+        self._data: DialledWire | None = None
         self.over: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._socket = dealer_socket(station.context, station.identity, dial, station.options)
-        self._monitor = Monitor(self._socket, _EVENTS, self._happened)
-        self._pump = Pump(self._socket, self._read, self._write, limits.TURN_MESSAGES)
-        self._socket.connect(dial.address)
+        self._control = DialledWire(self, station, Lane.CONTROL, dial)
 
     def close(self) -> None:
-        """Closes the socket and ends the link."""
-        self._pump.close()
-        self._monitor.close()
-        self._socket.close(0)
-        self._outbox.clear()
+        """Closes the sockets and ends the link."""
         if self._link is not None:
             self._rpc.detach(self._link, "the connection was closed")
-
-    def send(self, message: Message) -> None:
-        """As `Wire.send`."""
-        if self._socket.closed or self.over.done():
-            raise PeerUnreachable(f"the connection to {self._dial.address} has ended")
-        if self._outbox or not self._transmit(message):
-            self._outbox.push(message)
-        self._pump.poke()
-
-    def cut(self, reason: str) -> None:
-        """As `Wire.cut`."""
-        self._end(self._options.redial, reason)
+        for wire in (self._data, self._control):
+            if wire is not None:
+                wire.close()
 
     def recheck(self) -> None:
         """As `Dealer.recheck`."""
         if self._link is not None and self._station.directory.find(self._dial.public) != self._link.peer:
-            self._end(self._options.redial_refused, "its key is not admitted any more")
+            self.end(self._options.redial_refused, "its key is not admitted any more")
 
-    def _end(self, pause: float, reason: str) -> None:
+    def end(self, pause: float, reason: str) -> None:
+        """Gives the attempt up. Harmless when repeated."""
         if not self.over.done():
             self.over.set_result(pause)
         if self._link is not None:
             self._rpc.detach(self._link, reason)
 
-    def _happened(self, event: int, _: int) -> None:
+    def open_data(self, place: str) -> None:
+        """Dials the data lane.
+
+        Raises:
+            Malformed: that is no place.
+        """
+        if self._data is None and not self.over.done():
+            address = _data_address(self._dial.address, place)
+            self._data = DialledWire(self, self._station, Lane.DATA, Dial(address, self._dial.public))
+
+    def happened(self, wire: DialledWire, event: int) -> None:
+        """The handshake of a wire succeeded or failed, or the wire broke."""
         if self.over.done():
             return
         if event == ADMITTED:
-            self._greet()
+            self._admitted(wire)
         elif event == REFUSED:
             self._refused()
         elif event == DISCONNECTED and self._link is not None:
-            self._end(self._options.redial, "the connection was closed")
+            self.end(self._options.redial, "the connection was closed")
         elif event & BROKEN_HANDSHAKE:
             self._broken()
 
-    def _greet(self) -> None:
+    def receive(self, wire: DialledWire, frames: Sequence[zmq.Frame]) -> None:
+        """A burst has come."""
+        if self._link is None or self.over.done():
+            return
+        now, most = self._station.clock.monotonic(), self._options.most(wire.lane)
+        try:
+            for message in decode([frame.buffer for frame in frames], now, most):
+                self._rpc.receive(self._link, message, wire.lane)
+        except Rejected as error:
+            log.warning("message refused", extra={"peer": self._link.peer.name, "reason": error.message, "hint": error.hint})
+            self.end(self._options.redial_refused, f"it sent what cannot be decoded: {error.message}")
+
+    def _admitted(self, wire: DialledWire) -> None:
+        wire.admitted = True
         peer = self._station.directory.find(self._dial.public)
         if peer is None:
             log.warning("dialled a key that is not in the directory", extra={"address": self._dial.address})
-            self._end(self._options.redial_refused, "its key is not in the directory")
-            return
-        self._link = self._rpc.attach(self, peer)
+            self.end(self._options.redial_refused, "its key is not in the directory")
+        elif wire.lane is Lane.CONTROL:
+            self._link = self._rpc.attach(wire, peer)
+        elif self._link is not None:
+            wire.send(Message(Kind.HELLO, self._options.boot, self._options.name), at_once=True)
+            self._rpc.attach_data(self._link, wire)
 
     def _refused(self) -> None:
         mine = self._station.identity
@@ -139,34 +154,84 @@ class Session:
                 "refused: the other side has to approve this node's key",
                 extra={"address": self._dial.address, "fingerprint": mine.fingerprint, "public_key": mine.public},
             )
-        self._end(self._options.redial_refused, "refused")
+        self.end(self._options.redial_refused, "refused")
 
     def _broken(self) -> None:
         reason = f"the handshake with {self._dial.address} failed: is the key of that door the right one?"
         if self._excuse(reason):
             log.warning("handshake failed", extra={"address": self._dial.address, "public_key": self._dial.public})
-        self._end(self._options.redial, reason)
+        self.end(self._options.redial, reason)
 
     def _excuse(self, reason: str) -> bool:
         peer = self._station.directory.find(self._dial.public)
         return peer is None or self._rpc.excuse(peer.name, reason)
 
-    def _transmit(self, message: Message) -> bool:
-        return send_frames(self._socket, encode(message, self._clock.monotonic()))
+
+class DialledWire:
+    """One connection that this node dialled; the `Wire` of a lane."""
+
+    data_place = ""
+
+    def __init__(self, session: Session, station: Station, lane: Lane, dial: Dial) -> None:
+        self.lane = lane
+        self.admitted = False
+        self._session = session
+        self._station = station
+        self._dial = dial
+        self._outbox = Outbox()
+        self._socket = dealer_socket(station.context, station.identity, lane, dial, station.options)
+        self._monitor = Monitor(self._socket, _EVENTS, lambda event, _: session.happened(self, event))
+        self._pump = Pump(self._socket, self._read, self._write, limits.TURN_MESSAGES)
+        self._socket.connect(dial.address)
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self._pump.close()
+        self._monitor.close()
+        self._socket.close(0)
+        self._outbox.clear()
+
+    def send(self, message: Message, *, at_once: bool = False) -> None:
+        """As `Wire.send`."""
+        if self._socket.closed or self._session.over.done():
+            raise PeerUnreachable(f"the connection to {self._dial.address} has ended")
+        self._outbox.push(message)
+        if (at_once or self._outbox.is_burst) and not self._pump.turning:
+            self._write()
+            self._pump.sent()
+        else:
+            self._pump.poke()
+
+    def open_data(self, place: str) -> None:
+        """As `Wire.open_data`."""
+        self._session.open_data(place)
+
+    def cut(self, reason: str) -> None:
+        """As `Wire.cut`."""
+        self._session.end(self._station.options.redial, reason)
+
+    def _transmit(self, burst: Sequence[Message]) -> bool:
+        return send_frames(self._socket, encode(burst, self._station.clock.monotonic()))
 
     def _write(self) -> None:
         if self._outbox:
-            self._outbox.drain(self._transmit, self._clock.monotonic())
+            self._outbox.drain(self._transmit, self._station.clock.monotonic())
 
     def _read(self) -> None:
         frames = receive_frames(self._socket)
-        if self._link is None:
+        if not self.admitted:
             self._monitor.drain()  # the handshake is announced before the first message, on another descriptor
-        if self._link is None or self.over.done():
-            return
-        try:
-            message = decode([frame.buffer for frame in frames], self._clock.monotonic(), self._options.max_message)
-            self._rpc.receive(self._link, message)
-        except Rejected as error:
-            log.warning("message refused", extra={"peer": self._link.peer.name, "reason": error.message, "hint": error.hint})
-            self._end(self._options.redial_refused, f"it sent what cannot be decoded: {error.message}")
+        self._session.receive(self, frames)
+
+
+def _data_address(address: str, place: str) -> str:
+    """Where the data lane is of who listens for control at `address`; the other side chooses the port only.
+
+    Raises:
+        Malformed: it names none.
+    """
+    if place == IPC_DATA and not address.startswith("tcp://"):
+        return address + place
+    if not place.isdecimal() or not 0 < int(place[:6]) < 1 << 16 or len(place) > 5:
+        raise Malformed("a greeting that does not say on which port data goes")
+    return f"{address.rpartition(':')[0]}:{place}"

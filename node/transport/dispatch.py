@@ -13,15 +13,17 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
 from node.clock import Clock
 from node.errors import Busy, Conflict, DeadlineExceeded, EcnodeError, Forbidden, Internal, NotFound, Unavailable
-from node.model.message import Method
+from node.model.message import Lane, Method
 from node.model.value import Value
-from node.transport.base import Answer, Call, Handler, Peer
-from node.transport.bodies import pack_error, validated
-from node.transport.frames import Kind, Message, check_size, pack_body, unpack_body
+from node.transport.base import Answer, Call, Ear, Handler, Peer
+from node.transport.bodies import pack_error, pack_value, validated
+from node.transport.deadlines import Deadlines
+from node.transport.frames import Kind, Message, check_size, unpack_body
 from node.transport.link import Link
 from node.transport.options import LinkOptions
 
@@ -30,15 +32,16 @@ log = logging.getLogger(__name__)
 Q = TypeVar("Q", bound=Value)
 R = TypeVar("R", bound=Value)
 
-_AnyHandler: TypeAlias = Callable[[Call, Value], Awaitable[Answer[Value]]]
+_AnyHandler: TypeAlias = Callable[[Call, Value], Awaitable[Answer[Value]] | Answer[Value]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """A registered handler, its types forgotten: the method's models check them at run time."""
+    """A registered handler, its types forgotten: the method's models check them at run time. `what` names its body."""
 
     method: Method[Value, Value]
     handler: _AnyHandler
+    what: str
 
 
 class Dispatcher:
@@ -49,7 +52,9 @@ class Dispatcher:
         self._options = options
         self._cut = cut
         self._routes: dict[str, _Route] = {}
+        self._ears: dict[str, tuple[Method[Value, Value], Ear[Value]]] = {}
         self._serving: Counter[str] = Counter()
+        self._deadlines: Deadlines[_Work] = Deadlines(clock, _Work.run_out)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def answer(self, method: Method[Q, R], handler: Handler[Q, R]) -> None:
@@ -60,37 +65,81 @@ class Dispatcher:
         """
         if method.name in self._routes:
             raise Conflict(f"{method.name} has a handler already", hint="one method, one handler")
-        self._routes[method.name] = _Route(cast(Method[Value, Value], method), cast(_AnyHandler, handler))
+        self._routes[method.name] = _Route(
+            cast(Method[Value, Value], method), cast(_AnyHandler, handler), f"the body of {method.name}"
+        )
 
     async def stop(self) -> None:
         """Cancels what works and waits for its end. Harmless when repeated."""
         tasks = tuple(self._tasks)
+        self._deadlines.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def take(self, link: Link, request: Message) -> None:
-        """Has a request answered over the link that it came by."""
-        peer = link.peer
-        try:
-            route = self._admit(peer, request)
-        except EcnodeError as error:
-            self._reply_error(link, request, error)
-            return
-        self._serving[peer.name] += 1
-        task = asyncio.get_running_loop().create_task(self._serve(link, request, route))
-        self._tasks.add(task)
-        task.add_done_callback(lambda ended: self._ended(ended, peer.name))
+    def listen(self, method: Method[Q, R], handler: Ear[Q]) -> None:
+        """Registers who is told of notes of `method`.
 
-    def reply(self, link: Link, message: Message) -> None:
+        Raises:
+            Conflict: somebody is already.
+        """
+        if method.name in self._ears:
+            raise Conflict(f"{method.name} has a handler already", hint="one method, one handler")
+        self._ears[method.name] = (cast(Method[Value, Value], method), cast(Ear[Value], handler))
+
+    def take(self, link: Link, request: Message, lane: Lane) -> None:
+        """Has a request answered over the link and lane that it came by."""
+        try:
+            route = self._admit(link.peer, request)
+            if request.deadline <= self._clock.monotonic():
+                raise _late(request)
+            body = validated(route.method.request, unpack_body(request.body), route.what)
+            answer = route.handler(Call(link.peer, request.blobs, request.deadline), body)
+            if type(answer) is Answer:
+                self.reply(link, self._packed(request, route, answer), lane)
+                return
+        except EcnodeError as error:
+            self._reply_error(link, request, lane, error)
+            return
+        except Exception:  # noqa: BLE001 - the dispatcher: whatever a handler raises becomes an answer
+            self._handler_failed(link, request, lane)
+            return
+        self._begin(_Work(link, request, lane, route), cast(Awaitable[Answer[Value]], answer))
+
+    def _begin(self, work: _Work, answer: Awaitable[Answer[Value]]) -> None:
+        self._serving[work.link.peer.name] += 1
+        work.task = asyncio.get_running_loop().create_task(self._serve(work, answer))
+        self._tasks.add(work.task)
+        self._deadlines.add(work, work.request.deadline)
+        work.task.add_done_callback(partial(self._ended, work))
+
+    def hear(self, link: Link, note: Message) -> None:
+        """Passes a note on; one that cannot be is dropped, counted and logged.
+
+        Raises:
+            Malformed: its body is not of the method.
+        """
+        method, handler = self._ears.get(note.word, (None, None))
+        if method is None or handler is None or not link.peer.roles & method.callers:
+            log.warning("note not wanted", extra={"peer": link.peer.name, "method": note.word})
+            return
+        if note.deadline <= self._clock.monotonic():
+            return
+        body = validated(method.request, unpack_body(note.body), f"the body of {note.word}")
+        try:
+            handler(Call(link.peer, note.blobs, note.deadline), body)
+        except Exception:  # the dispatcher: a note has nobody to tell
+            log.exception("handler of a note failed", extra={"peer": link.peer.name, "method": note.word})
+
+    def reply(self, link: Link, message: Message, lane: Lane) -> None:
         """Sends an answer of whatever kind, if the one who asked is still there and reads."""
         if link.ended:
             return
         try:
-            link.send(message)
+            link.send(message, lane, at_once=self._serving[link.peer.name] == 1)
         except Unavailable as error:
             if message.kind is Kind.REPLY:
-                self.reply(link, Message(Kind.ERROR, message.id, error.code, pack_error(error)))
+                self.reply(link, Message(Kind.ERROR, message.id, error.code, pack_error(error)), lane)
             elif message.kind is Kind.ERROR:  # not even an error fits: this peer does not read what it asks for
                 self._cut(link, "does not read its answers")
 
@@ -105,44 +154,67 @@ class Dispatcher:
             raise Busy(f"{self._serving[peer.name]} calls of {peer.name} are being answered here")
         return route
 
-    async def _serve(self, link: Link, request: Message, route: _Route) -> None:
+    async def _serve(self, work: _Work, answer: Awaitable[Answer[Value]]) -> None:
+        link, request, lane = work.link, work.request, work.lane
         try:
-            answer = await self._run(link.peer, request, route)
+            reply = self._packed(request, work.route, await answer)
+        except asyncio.CancelledError:
+            if not work.too_late:
+                raise
+            self._reply_error(link, request, lane, _late(request))
         except EcnodeError as error:
-            self._reply_error(link, request, error)
-        except Exception:  # the dispatcher: whatever a handler raises becomes an answer
-            log.exception("handler failed", extra={"peer": link.peer.name, "method": request.word})
-            self._reply_error(link, request, Internal(f"{request.word} failed", hint="the log of that node has the traceback"))
+            self._reply_error(link, request, lane, error)
+        except Exception:  # noqa: BLE001 - the dispatcher: whatever a handler raises becomes an answer
+            self._handler_failed(link, request, lane)
         else:
-            self.reply(link, answer)
+            self.reply(link, reply, lane)
 
-    async def _run(self, peer: Peer, request: Message, route: _Route) -> Message:
-        late = DeadlineExceeded(f"the time for {request.word} ran out", hint="it may or may not have happened")
-        remaining = request.deadline - self._clock.monotonic()
-        if remaining <= 0:
-            raise late
-        body = validated(route.method.request, unpack_body(request.body), f"the body of {request.word}")
-        try:
-            async with self._clock.timeout(remaining):
-                answer = await route.handler(Call(peer, request.blobs, request.deadline), body)
-        except TimeoutError:
-            if self._clock.monotonic() < request.deadline:
-                raise  # one of the handler's own: a fault, to be logged
-            raise late from None
+    def _handler_failed(self, link: Link, request: Message, lane: Lane) -> None:
+        log.exception("handler failed", extra={"peer": link.peer.name, "method": request.word})
+        hint = "the log of that node has the traceback"
+        self._reply_error(link, request, lane, Internal(f"{request.word} failed", hint=hint))
+
+    def _packed(self, request: Message, route: _Route, answer: Answer[Value]) -> Message:
         if not isinstance(answer.body, route.method.reply):
             raise TypeError(f"the handler of {request.word} gave a {type(answer.body).__name__}")
-        reply = Message(Kind.REPLY, request.id, "", pack_body(answer.body.model_dump()), tuple(answer.blobs))
-        check_size(reply, self._options.max_message)
+        reply = Message(Kind.REPLY, request.id, "", pack_value(answer.body), tuple(answer.blobs))
+        check_size(reply, self._options.most(route.method.lane))
         return reply
 
-    def _reply_error(self, link: Link, request: Message, error: EcnodeError) -> None:
-        self.reply(link, Message(Kind.ERROR, request.id, error.code, pack_error(error)))
+    def _reply_error(self, link: Link, request: Message, lane: Lane, error: EcnodeError) -> None:
+        self.reply(link, Message(Kind.ERROR, request.id, error.code, pack_error(error)), lane)
 
-    def _ended(self, task: asyncio.Task[None], peer: str) -> None:
+    def _ended(self, work: _Work, task: asyncio.Task[None]) -> None:
+        peer = work.link.peer.name
+        self._deadlines.remove(work)
         self._tasks.discard(task)
         release(self._serving, peer)
         if not task.cancelled() and task.exception() is not None:
             log.error("answer not sent", extra={"peer": peer}, exc_info=task.exception())
+
+
+class _Work:
+    """A request that is being answered."""
+
+    __slots__ = ("lane", "link", "request", "route", "task", "too_late")
+
+    task: asyncio.Task[None]
+
+    def __init__(self, link: Link, request: Message, lane: Lane, route: _Route) -> None:
+        self.link = link
+        self.request = request
+        self.lane = lane
+        self.route = route
+        self.too_late = False
+
+    def run_out(self) -> None:
+        """Its time is over: nobody waits for the answer."""
+        self.too_late = True
+        self.task.cancel()
+
+
+def _late(request: Message) -> DeadlineExceeded:
+    return DeadlineExceeded(f"the time for {request.word} ran out", hint="it may or may not have happened")
 
 
 def release(counter: Counter[str], name: str) -> None:

@@ -14,8 +14,6 @@ import socket
 import struct
 from typing import Final
 
-from node.transport import limits
-
 log = logging.getLogger(__name__)
 
 AVAILABLE: Final = hasattr(socket, "TCP_INFO")  # Linux
@@ -26,9 +24,13 @@ _INFO_BYTES: Final = 136
 
 
 class Guard:
-    """The bytes that each connection (by descriptor) had received when its last complete message was seen."""
+    """The bytes that each connection (by descriptor) had received when its last complete message was seen.
 
-    def __init__(self) -> None:
+    A connection may be `ahead` bytes beyond that.
+    """
+
+    def __init__(self, ahead: int) -> None:
+        self._ahead = ahead
         self._seen: dict[int, int] = {}
         self._delivered: set[int] = set()
         self._suspects: set[int] = set()
@@ -65,7 +67,7 @@ class Guard:
                 if descriptor in self._delivered:
                     self._seen[descriptor] = received
                 ahead = received - self._seen[descriptor]
-                if ahead <= limits.AHEAD_BYTES:
+                if ahead <= self._ahead:
                     self._suspects.discard(descriptor)
                     return False
                 if descriptor not in self._suspects:

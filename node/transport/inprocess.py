@@ -30,16 +30,21 @@ class InProcessWire:
         self._ended = False
         self._under_way = 0
 
-    def send(self, message: Message) -> None:
-        """As `Wire.send`."""
+    data_place = ""
+
+    def send(self, message: Message, *, at_once: bool = False) -> None:
+        """As `Wire.send`; there is nothing to be gained by a burst."""
         if self._ended:
             raise PeerUnreachable("the link has ended")
         if self._under_way >= limits.OUT_QUEUE_MESSAGES:
             raise Busy(f"{self._under_way} messages wait already")
         # views and buffers are copied as a socket would: the caller may reuse them
-        frames = [bytes(frame) for frame in encode(message, self._clock.monotonic())]
+        frames = [bytes(frame) for frame in encode((message,), self._clock.monotonic())]
         self._under_way += 1
         asyncio.get_running_loop().call_soon(self._arrive, frames)
+
+    def open_data(self, place: str) -> None:
+        """As `Wire.open_data`: one wire carries both lanes."""
 
     def cut(self, reason: str) -> None:
         """As `Wire.cut`; the far end hears of it at once, as it would from a closed socket."""
@@ -56,7 +61,8 @@ class InProcessWire:
         if self._ended or far.link is None:
             return
         try:
-            far._rpc.receive(far.link, decode(frames, far._clock.monotonic(), far._options.max_message))
+            for message in decode(frames, far._clock.monotonic(), far._options.max_message):
+                far._rpc.receive(far.link, message)
         except Rejected as error:
             far.cut(f"it sent what cannot be decoded: {error.message}")
 
@@ -65,4 +71,4 @@ def link_to_self(rpc: Rpc, fingerprint: str, clock: Clock, options: LinkOptions)
     """Gives a node that has roles a link to itself, with those roles."""
     if options.roles:
         wire = InProcessWire(rpc, clock, options)
-        wire.link = rpc.attach(wire, Peer(options.name, options.roles, fingerprint))
+        wire.link = rpc.attach(wire, Peer(options.name, options.roles, fingerprint), data=wire)

@@ -12,13 +12,18 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 # -- one message
-HEADER_BYTES: Final = 1 * KIB  # four short fields need below 300; the rest is room for a longer method name
-HEADER_FIELDS: Final = 4  # kind, id, word, remaining milliseconds
+HEADER_BYTES: Final = 1 * KIB  # what a record takes besides its body: below 300, and room for a longer method name
+RECORD_FIELDS: Final = 6  # kind, id, word, remaining milliseconds, body, number of blobs
 WORD_CHARS: Final = 128  # a method, a node's name or an error's code
-BODY_BYTES: Final = 1 * MIB  # 64 results of 100 boxes each are about 300 KiB
+CONTROL_BYTES: Final = 1 * MIB  # a frame, and so a message, of the control lane (MAXMSGSIZE)
+BODY_BYTES: Final = CONTROL_BYTES - 64 * KIB  # with its head it fits a frame; 64 results of 100 boxes each are about 300 KiB
 BLOBS: Final = 512  # one compute call: a frame and up to 256 crops in, as many out
-MESSAGE_BYTES: Final = 8 * MIB  # one raw 1080p picture (6 MiB) and its body; also the largest single frame (MAXMSGSIZE)
+MESSAGE_BYTES: Final = 8 * MIB  # of the data lane: one raw 1080p picture (6 MiB) and its body; also its largest single frame
 MESSAGE_BYTES_LEAST: Final = 64 * KIB  # below this not even a node's report would fit
+
+# -- one burst: what is sent to a peer in one turn
+BURST_MESSAGES: Final = 128  # records of one head; × 300 B each while it is decoded = 38 KiB
+BURST_BYTES: Final = 64 * KIB  # bodies and blobs that leave at once: the I/O thread works while the loop goes on
 
 # -- one body while it is decoded: 1 MiB of empty maps would become 73 MB without these
 BODY_CONTAINERS: Final = 16 * KIB  # × 72 B for an empty map = 1.2 MB of containers
@@ -30,13 +35,12 @@ BODY_TEXT_BYTES: Final = 256 * KIB  # one string; × 4 B a character at worst = 
 IN_FLIGHT: Final = 64  # calls to a peer, and as many from it: × MESSAGE_BYTES = 512 MiB at the very worst, 6 MiB of usual JPEGs
 OUT_QUEUE_MESSAGES: Final = 256  # 64 requests, 64 replies and errors, heartbeats, and room
 OUT_QUEUE_BYTES: Final = 32 * MIB  # four of the largest messages wait here, more is Busy
-SOCKET_MESSAGES: Final = 16  # high-water mark inside libzmq, each way: × MESSAGE_BYTES = 128 MiB for a peer that stops reading
+CONTROL_MESSAGES: Final = 64  # high-water mark inside libzmq, each way: × CONTROL_BYTES = 64 MiB for a peer that stops reading
+DATA_MESSAGES: Final = 8  # the same of the data lane: × MESSAGE_BYTES = 64 MiB
 LINKS_PER_PEER: Final = 4  # both sides dialled, and a half-dead old one of each
 CONNECTIONS_PER_KEY: Final = 4  # connections of one key that have a record here; the oldest record goes
 STRIKES: Final = 3  # undecodable messages of one connection until it is cut
-AHEAD_BYTES: Final = (
-    2 * MESSAGE_BYTES
-)  # of one connection since its last complete message: one message and what encryption adds
+AHEAD_MESSAGES: Final = 2  # of the largest: what a connection may send after its last complete one, encryption included
 GUARD_S: Final = (
     0.25  # between two looks at that: at 300 MB/s another 75 MB get in, at 10 µs a look 1,000 peers cost 4 % of a core
 )

@@ -1,9 +1,14 @@
-"""What is known of one live connection to a peer, and what may its carrier be asked?"""
+"""What is known of one live link to a peer, and what may its carriers be asked?
+
+A link has a connection for each lane. They come up one after the other and go down together.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from node.errors import PeerUnreachable
+from node.model.message import Lane
 from node.transport.base import LinkState, Peer
 from node.transport.frames import Message
 
@@ -11,12 +16,23 @@ from node.transport.frames import Message
 class Wire(Protocol):
     """One authenticated connection, whatever carries it."""
 
-    def send(self, message: Message) -> None:
-        """Takes `message` for sending; never blocks.
+    @property
+    def data_place(self) -> str:
+        """What the greeting tells the other side about where this end takes data; empty where it is not listening."""
+
+    def send(self, message: Message, *, at_once: bool = False) -> None:
+        """Takes `message` for sending, at the end of this turn of the loop unless `at_once`; never blocks.
 
         Raises:
             Busy: the bounded queue to this peer is full.
             PeerUnreachable: the connection has ended.
+        """
+
+    def open_data(self, place: str) -> None:
+        """The other side has greeted, and takes data at `place`: the end that dialled connects there.
+
+        Raises:
+            Malformed: that is no such place.
         """
 
     def cut(self, reason: str) -> None:
@@ -24,14 +40,33 @@ class Wire(Protocol):
 
 
 class Link:
-    """A wire and the peer that its key proves. It is `up` once that peer has said who it is."""
+    """The wires to a peer whom their key proves: `greeted` once that peer has said who it is, `up` once both lanes are."""
 
-    __slots__ = ("bytes_in", "bytes_out", "ended", "heard", "peer", "ping", "ping_at", "rtt_s", "up", "wire")
+    __slots__ = (
+        "boot",
+        "bytes_in",
+        "bytes_out",
+        "data",
+        "ended",
+        "greeted",
+        "heard",
+        "peer",
+        "ping",
+        "ping_at",
+        "release",
+        "rtt_s",
+        "up",
+        "wire",
+    )
 
-    def __init__(self, wire: Wire, peer: Peer, now: float) -> None:
+    def __init__(self, wire: Wire, peer: Peer, now: float, data: Wire | None = None) -> None:
         self.wire = wire
+        self.data = data
         self.peer = peer
+        self.greeted = False
         self.up = False
+        self.release = ""
+        self.boot = 0
         self.ended = False
         self.heard = now
         self.ping = 0
@@ -40,10 +75,19 @@ class Link:
         self.bytes_out = 0
         self.bytes_in = 0
 
-    def send(self, message: Message) -> None:
-        """As `Wire.send`, counted."""
-        self.wire.send(message)
+    def send(self, message: Message, lane: Lane = Lane.CONTROL, *, at_once: bool = False) -> None:
+        """As `Wire.send` of that lane, counted."""
+        wire = self.wire if lane is Lane.CONTROL else self.data
+        if wire is None:
+            raise PeerUnreachable(f"the data lane to '{self.peer.name}' is not there yet")
+        wire.send(message, at_once=at_once)
         self.bytes_out += message.size
+
+    def cut(self, reason: str) -> None:
+        """Ends both connections. Harmless when repeated."""
+        self.wire.cut(reason)
+        if self.data is not None:
+            self.data.cut(reason)
 
     def state(self) -> LinkState:
         """What the outside sees of it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from node import __version__
 from node.clock import Clock
-from node.errors import EcnodeError, Forbidden, Unavailable
+from node.errors import EcnodeError, Forbidden, Malformed, Unavailable
 from node.transport import limits
 from node.transport.base import LinkState, LinkWatcher, Peer
 from node.transport.bodies import complaint
@@ -32,29 +32,36 @@ class Links:
         self._lost = lost
         self._links: dict[str, list[Link]] = {}
         self._watchers: list[LinkWatcher] = []
-        self._doomed: list[Wire] = []
+        self._doomed: list[Link] = []
         self._pings = 0
 
     def watch(self, watcher: LinkWatcher) -> None:
         """Has `watcher(peer, up)` called from now on."""
         self._watchers.append(watcher)
 
-    def attach(self, wire: Wire, peer: Peer) -> Link:
-        """Takes a new connection of `peer` into the table and greets it."""
-        link = Link(wire, peer, self._clock.monotonic())
+    def attach(self, wire: Wire, peer: Peer, data: Wire | None = None) -> Link:
+        """Takes a new control connection of `peer` into the table and greets it; `data` may come later."""
+        link = Link(wire, peer, self._clock.monotonic(), data)
         table = self._links.setdefault(peer.name, [])
         table.append(link)
         for old in table[: -limits.LINKS_PER_PEER]:
-            self.cut(old, "newer links took its place")
-        body = pack_body(__version__)
+            self.detach(old, "newer links took its place")
+        body = pack_body([__version__, wire.data_place])
         self._try_send(link, Message(Kind.HELLO, self._options.boot, self._options.name, body))
         return link
 
+    def attach_data(self, link: Link, wire: Wire) -> None:
+        """The data connection of a link has come."""
+        link.data = wire
+        if link.greeted:
+            self._came_up(link)
+
     def detach(self, link: Link, reason: str) -> None:
-        """Forgets a connection that has ended. Harmless when repeated."""
+        """Forgets a link of which a connection has ended, and ends what is left of it. Harmless when repeated."""
         if link.ended:
             return
         link.ended = True
+        link.cut(reason)
         name = link.peer.name
         table = self._links[name]
         table.remove(link)
@@ -67,14 +74,12 @@ class Links:
             if self.find(name) is None:
                 self._tell(link.peer, up=False)
 
-    def cut(self, link: Link, reason: str) -> None:
-        """Forgets a connection and ends it."""
-        self.detach(link, reason)
-        link.wire.cut(reason)
-
     def find(self, name: str) -> Link | None:
         """The newest link to `name` that is up."""
-        return next((link for link in reversed(self._links.get(name, ())) if link.up), None)
+        for link in reversed(self._links.get(name, ())):
+            if link.up:
+                return link
+        return None
 
     def states(self) -> tuple[LinkState, ...]:
         """One state for each peer that can be reached."""
@@ -93,15 +98,23 @@ class Links:
             )
             log.warning("peer claims another name", extra={"peer": link.peer.name, "claimed": hello.word})
             self.complain(link, error)
-            self.detach(link, "claimed another name")
-            self._doomed.append(link.wire)  # cut with the next heartbeat: the complaint has to get out first
+            self._doomed.append(link)  # ended with the next heartbeat: the complaint has to get out first
             return
-        if link.up:
+        if link.greeted or link in self._doomed:
             return
-        release = str(unpack_body(hello.body))[: limits.WORD_CHARS]
+        match unpack_body(hello.body):
+            case [str(release), str(place)]:
+                link.greeted, link.release, link.boot = True, release[: limits.WORD_CHARS], hello.id
+            case _:
+                raise Malformed("a greeting that does not say the release and where data goes", hint="[release, place]")
+        link.wire.open_data(place)
+        if link.data is not None:
+            self._came_up(link)
+
+    def _came_up(self, link: Link) -> None:
         first = self.find(link.peer.name) is None
         link.up = True
-        log.info("link up", extra={"peer": link.peer.name, "release": release, "boot": hello.id})
+        log.info("link up", extra={"peer": link.peer.name, "release": link.release, "boot": link.boot})
         self._ping(link)
         if first:
             self._tell(link.peer, up=True)
@@ -123,15 +136,15 @@ class Links:
             now = self._clock.monotonic()
             for link in list(self._every()):
                 if now - link.heard >= self._options.suspect_after:
-                    self.cut(link, f"silent for {now - link.heard:.1f} s")
-                elif link.up:
+                    self.detach(link, f"silent for {now - link.heard:.1f} s")
+                elif link.greeted:
                     self._ping(link)
 
     def end(self, reason: str) -> None:
         """Cuts every link."""
         self._cut_doomed()
         for link in list(self._every()):
-            self.cut(link, reason)
+            self.detach(link, reason)
 
     def _every(self) -> Iterator[Link]:
         for table in self._links.values():
@@ -139,8 +152,8 @@ class Links:
 
     def _cut_doomed(self) -> None:
         doomed, self._doomed = self._doomed, []
-        for wire in doomed:
-            wire.cut("claimed another name")
+        for link in doomed:
+            self.detach(link, "claimed another name")
 
     def _ping(self, link: Link) -> None:
         self._pings += 1

@@ -14,7 +14,7 @@ from node.errors import Conflict
 from node.model.cluster import Role
 from node.model.message import Method
 from node.model.value import Value
-from node.transport.base import Answer, Blob, Handler, LinkState, LinkWatcher, Peer
+from node.transport.base import Answer, Blob, Ear, Handler, LinkState, LinkWatcher, Peer
 from node.transport.inprocess import InProcessWire, link_to_self
 from node.transport.keys import fingerprint_of_bytes
 from node.transport.options import LinkOptions
@@ -51,8 +51,8 @@ class LoopbackHub:
             here = InProcessWire(newcomer.rpc, newcomer.clock, newcomer.options)
             there = InProcessWire(other.rpc, other.clock, other.options)
             here.far, there.far = there, here
-            here.link = newcomer.rpc.attach(here, other.peer)
-            there.link = other.rpc.attach(there, newcomer.peer)
+            here.link = newcomer.rpc.attach(here, other.peer, data=here)
+            there.link = other.rpc.attach(there, newcomer.peer, data=there)
 
     def leave(self, leaver: LoopbackTransport) -> None:
         """Forgets a transport that has stopped. Harmless when repeated."""
@@ -79,6 +79,14 @@ class LoopbackTransport:
     def answer(self, method: Method[Q, R], handler: Handler[Q, R]) -> None:
         """As `Transport.answer`."""
         self.rpc.answer(method, handler)
+
+    def hear(self, method: Method[Q, R], handler: Ear[Q]) -> None:
+        """As `Transport.hear`."""
+        self.rpc.hear(method, handler)
+
+    def tell(self, peer: str, method: Method[Q, R], body: Q) -> None:
+        """As `Transport.tell`."""
+        self.rpc.tell(peer, method, body)
 
     def watch(self, watcher: LinkWatcher) -> None:
         """As `Transport.watch`."""

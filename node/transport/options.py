@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from node.errors import Invalid, NotBuilt
 from node.model.cluster import Role
+from node.model.message import Lane
 from node.transport import limits
+
+IPC_DATA: Final = "-data"  # behind the path of a control lane over ipc: the path of its data lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,10 @@ class LinkOptions:
     redial_refused: float = 5.0
     boot: int = 0
     roles: frozenset[Role] = frozenset()
+
+    def most(self, lane: Lane) -> int:
+        """The bytes that a message of that lane may have; no frame of it is larger."""
+        return min(self.max_message, limits.CONTROL_BYTES) if lane is Lane.CONTROL else self.max_message
 
     def __post_init__(self) -> None:
         if self.security != "curve":

@@ -1,8 +1,9 @@
 """How does a node listen, and which connection belongs to which peer?
 
-One ROUTER behind CURVE and the ZAP thread. Rules:
+One ROUTER per lane behind CURVE and the ZAP thread. Rules:
 - who speaks is the User-Id of each message, set by libzmq from the key of its connection; a routing id is an address only;
-- the newest connection of a key that says HELLO is the link, older ones of that key are cut;
+- the newest control connection of a key that says HELLO is the link, older ones of that key are cut;
+- a data connection joins the link of its key, and goes with it;
 - a connection's end is heard from the monitor, by descriptor. The kernel reuses descriptors, so the monitor is heard out before
   a new connection is written down: the end of the descriptor's former owner was announced before.
 """
@@ -19,6 +20,7 @@ from typing import Final
 import zmq
 
 from node.errors import EcnodeError, Malformed, PeerUnreachable, Rejected, Unavailable
+from node.model.message import Lane
 from node.transport import limits
 from node.transport.base import Peer
 from node.transport.bodies import complaint
@@ -26,6 +28,7 @@ from node.transport.frames import Kind, Message, decode, encode
 from node.transport.guard import Guard
 from node.transport.keys import Identity
 from node.transport.link import Link
+from node.transport.options import IPC_DATA
 from node.transport.selftest import prove_that_strangers_are_refused
 from node.transport.sockets import (
     ACCEPTED,
@@ -54,18 +57,21 @@ class Connection:
         self.descriptor = descriptor
         self.address = _address(descriptor)
         self.outbox = Outbox()
+        self.data_place = router.data_place(descriptor)
         self.link: Link | None = None
         self.strikes = 0
         self.ended = False
         self._router = router
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, *, at_once: bool = False) -> None:
         """As `Wire.send`."""
         if self.ended:
             raise PeerUnreachable(f"the connection of '{self.peer.name}' has ended")
-        if self.outbox or not self._router.transmit(self, message):
-            self.outbox.push(message)
-        self._router.poke()
+        self.outbox.push(message)
+        self._router.has_mail(self, at_once=at_once)
+
+    def open_data(self, place: str) -> None:
+        """As `Wire.open_data`: the end that dialled connects."""
 
     def cut(self, reason: str) -> None:
         """As `Wire.cut`."""
@@ -73,9 +79,12 @@ class Connection:
 
 
 class Router:
-    """The listening side of a transport."""
+    """The listening side of one lane of a transport; a data lane has its `control`."""
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Station, control: Router | None = None) -> None:
+        self._lane = Lane.CONTROL if control is None else Lane.DATA
+        self._control = control
+        self._data_places: dict[object, str] = {}
         self._station = station
         self._directory = station.directory
         self._rpc = station.rpc
@@ -83,7 +92,8 @@ class Router:
         self._options = station.options
         self._connections: dict[bytes, Connection] = {}
         self._by_descriptor: dict[int, Connection] = {}
-        self._guard = Guard()
+        self._guard = Guard(limits.AHEAD_MESSAGES * self._options.most(self._lane))
+        self._posting: set[Connection] = set()
         self.endpoints: tuple[str, ...] = ()
 
     async def start(self, listen: Sequence[str], stranger: Identity) -> None:
@@ -92,7 +102,7 @@ class Router:
         Raises:
             Unavailable: it is not, or an address cannot be bound.
         """
-        self._socket = router_socket(self._station, listen)
+        self._socket = router_socket(self._station, self._lane, listen)
         self._monitor = Monitor(self._socket, ACCEPTED | DISCONNECTED, self._happened)
         self._pump = Pump(self._socket, self._read, self._write, limits.TURN_MESSAGES)
         try:
@@ -126,14 +136,41 @@ class Router:
             if self._directory.find(connection.key) != connection.peer:
                 self.drop(connection, "its key is not admitted any more", cut=True)
 
-    def poke(self) -> None:
-        """Has a turn of the socket soon."""
-        self._pump.poke()
+    def announce_data(self, endpoints: Sequence[str]) -> None:
+        """Has greetings say where data goes; `endpoints` are those of the data lane, in the order of this lane's own."""
+        for own, data in zip(self.endpoints, endpoints, strict=True):
+            self._data_places[_place(own)] = _place(data) if own.startswith("tcp://") else IPC_DATA
 
-    def transmit(self, connection: Connection, message: Message) -> bool:
-        """Sends now; False when libzmq's queue to that peer is full."""
+    def data_place(self, descriptor: int) -> str:
+        """What to tell a connection about where data goes."""
+        return self._data_places.get(_own_place(descriptor), "") if self._data_places else ""
+
+    def link_of(self, key: str) -> Link | None:
+        """The link of a key that has greeted."""
+        for connection in self._connections.values():
+            if connection.key == key and connection.link is not None and connection.link.greeted:
+                return connection.link
+        return None
+
+    def has_mail(self, connection: Connection, *, at_once: bool) -> None:
+        """Sends what waits for a connection at the end of this turn of the loop, or now."""
+        if (at_once or connection.outbox.is_burst) and not self._pump.turning:
+            self._post(connection)
+            self._pump.sent()
+        else:
+            self._posting.add(connection)
+            self._pump.poke()
+
+    def _post(self, connection: Connection) -> None:
+        """Sends until the outbox is empty or libzmq's queue to that peer is full; then the next turn goes on."""
+        if connection.outbox.drain(lambda burst: self._transmit(connection, burst), self._clock.monotonic()):
+            self._posting.discard(connection)
+        else:
+            self._posting.add(connection)
+
+    def _transmit(self, connection: Connection, burst: Sequence[Message]) -> bool:
         try:
-            return send_frames(self._socket, [connection.routing_id, *encode(message, self._clock.monotonic())])
+            return send_frames(self._socket, [connection.routing_id, *encode(burst, self._clock.monotonic())])
         except zmq.ZMQError as error:
             self.drop(connection, f"gone: {error}", cut=False)  # EHOSTUNREACH, thanks to ROUTER_MANDATORY
             return True
@@ -144,6 +181,7 @@ class Router:
             return
         connection.ended = True
         connection.outbox.clear()
+        self._posting.discard(connection)
         del self._connections[connection.routing_id]
         if self._by_descriptor.get(connection.descriptor) is connection:
             del self._by_descriptor[connection.descriptor]
@@ -162,10 +200,8 @@ class Router:
         return self._socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     def _write(self) -> None:
-        now = self._clock.monotonic()
-        for connection in list(self._connections.values()):
-            if connection.outbox:
-                connection.outbox.drain(lambda message, to=connection: self.transmit(to, message), now)  # type: ignore[misc]
+        for connection in list(self._posting):
+            self._post(connection)
 
     def _happened(self, event: int, descriptor: int) -> None:
         if event == ACCEPTED:
@@ -187,9 +223,9 @@ class Router:
                 return
         self._guard.delivered(connection.descriptor)
         try:
-            self._handle(
-                connection, decode([frame.buffer for frame in frames], self._clock.monotonic(), self._options.max_message)
-            )
+            most = self._options.most(self._lane)
+            for message in decode([frame.buffer for frame in frames], self._clock.monotonic(), most):
+                self._handle(connection, message)
         except Rejected as error:
             self._strike(connection, error)
 
@@ -210,15 +246,27 @@ class Router:
         return connection
 
     def _handle(self, connection: Connection, message: Message) -> None:
+        if connection.ended:
+            return
         if connection.link is None:
             if message.kind is not Kind.HELLO:
                 raise Malformed("a message before the greeting", hint="HELLO opens every link")
+            if self._control is not None:
+                self._join(connection, self._control.link_of(connection.key))
+                return
             for other in [
                 other for other in self._connections.values() if other.key == connection.key and other is not connection
             ]:
                 self.drop(other, "a newer connection took its place", cut=True)
             connection.link = self._rpc.attach(connection, connection.peer)
-        self._rpc.receive(connection.link, message)
+        self._rpc.receive(connection.link, message, self._lane)
+
+    def _join(self, connection: Connection, link: Link | None) -> None:
+        if link is None or link.data is not None:
+            self.drop(connection, "a data connection without a link that waits for it", cut=True)
+            return
+        connection.link = link
+        self._rpc.attach_data(link, connection)
 
     def _strike(self, connection: Connection, error: EcnodeError) -> None:
         connection.strikes += 1
@@ -231,6 +279,32 @@ class Router:
             return
         with contextlib.suppress(Unavailable):  # it does not read either: the next strike ends it
             connection.send(complaint(error))
+
+
+def data_address(address: str) -> str:
+    """Where to bind the data lane of a control lane bound to `address`: the next port; any where any was asked for."""
+    if not address.startswith("tcp://"):
+        return address + IPC_DATA
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + 1}" if port.isdecimal() and int(port) else f"{host}:0"
+
+
+def _place(endpoint: str) -> str:
+    """The port of a TCP endpoint, the path of another."""
+    scheme, _, rest = endpoint.partition("://")
+    return rest.rpartition(":")[2] if scheme == "tcp" else rest
+
+
+def _own_place(descriptor: int) -> object:
+    """`_place` of the endpoint that a connection came in by, or None when it is closed by now."""
+    try:
+        with sockets_of_the_system.socket(fileno=os.dup(descriptor)) as twin:
+            name = twin.getsockname()
+    except OSError:
+        return None
+    if isinstance(name, tuple):
+        return str(name[1])
+    return os.fsdecode(name).replace("\0", "@")  # the abstract names of Linux
 
 
 def _address(descriptor: int) -> object:

@@ -11,23 +11,24 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from node.clock import Clock
 from node.errors import (
     Busy,
     Conflict,
     DeadlineExceeded,
+    EcnodeError,
     Malformed,
     PeerUnreachable,
 )
-from node.model.message import Method
+from node.model.message import Lane, Method
 from node.model.value import Value
-from node.transport.base import Answer, Blob, Handler, LinkState, LinkWatcher, Peer
-from node.transport.bodies import error_of, validated
+from node.transport.base import Answer, Blob, Ear, Handler, LinkState, LinkWatcher, Peer
+from node.transport.bodies import error_of, pack_value, validated
+from node.transport.deadlines import Deadlines
 from node.transport.dispatch import Dispatcher, release
-from node.transport.frames import Kind, Message, check_size, pack_body, unpack_body
+from node.transport.frames import Kind, Message, check_size, unpack_body
 from node.transport.link import Link, Wire
 from node.transport.links import Links
 from node.transport.options import LinkOptions
@@ -38,12 +39,17 @@ Q = TypeVar("Q", bound=Value)
 R = TypeVar("R", bound=Value)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+# an enumeration's members are looked up slowly, and every message is compared with them
+HELLO, REQUEST, REPLY, ERROR, NOTE, PING = Kind.HELLO, Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.NOTE, Kind.PING
+NOTE_LIFE_S: Final = 5.0  # a note that could not leave for so long is of no use to anybody
+
+
+class _Pending(NamedTuple):
     """A call that waits for its answer."""
 
     link: Link
     future: asyncio.Future[Message]
+    request: Message
 
 
 class Rpc:
@@ -53,9 +59,10 @@ class Rpc:
         self._clock = clock
         self._options = options
         self._links = Links(clock, options, self._fail_pending)
-        self._dispatcher = Dispatcher(clock, options, self._links.cut)
+        self._dispatcher = Dispatcher(clock, options, self._links.detach)
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
+        self._deadlines: Deadlines[int] = Deadlines(clock, self._too_late)
         self._asking: Counter[str] = Counter()
         self._excuses: dict[str, str] = {}
         self._running = False
@@ -72,6 +79,25 @@ class Rpc:
         if self._running:
             raise Conflict(f"the handler of {method.name} cannot be set now", hint="before start")
         self._dispatcher.answer(method, handler)
+
+    def hear(self, method: Method[Q, R], handler: Ear[Q]) -> None:
+        """As `Transport.hear`.
+
+        Raises:
+            Conflict: the method has a handler, or the transport runs already.
+        """
+        if self._running:
+            raise Conflict(f"the handler of {method.name} cannot be set now", hint="before start")
+        self._dispatcher.listen(method, handler)
+
+    def tell(self, peer: str, method: Method[Q, R], body: Q) -> None:
+        """As `Transport.tell`."""
+        link = self._links.find(peer)
+        if link is None:
+            raise PeerUnreachable(f"no live link to '{peer}'", hint=self._excuses.get(peer, ""))
+        note = Message(Kind.NOTE, 0, method.name, pack_value(body), (), self._clock.monotonic() + NOTE_LIFE_S)
+        check_size(note, self._options.most(method.lane))
+        link.send(note, method.lane)
 
     def watch(self, watcher: LinkWatcher) -> None:
         """As `Transport.watch`.
@@ -102,6 +128,7 @@ class Rpc:
         """Ends every link, fails what waits, cancels what works. Harmless when repeated."""
         self._running = False
         self._links.end("this node stops")
+        self._deadlines.close()
         await self._dispatcher.stop()
         if self._beat is not None:
             self._beat.cancel()
@@ -118,35 +145,40 @@ class Rpc:
         if self._asking[peer] >= self._options.max_in_flight:
             raise Busy(f"{self._asking[peer]} calls to {peer} are in flight", hint="repeat it when one has ended")
         number = next(self._ids)
-        message = Message(Kind.REQUEST, number, method.name, pack_body(body.model_dump()), tuple(blobs), deadline)
-        check_size(message, self._options.max_message)
-        reply = await self._exchange(link, message, method.name, timeout)
+        message = Message(Kind.REQUEST, number, method.name, pack_value(body), tuple(blobs), deadline)
+        check_size(message, self._options.most(method.lane))
+        reply = await self._exchange(link, message, method.lane)
         what = f"the reply of {peer} to {method.name}"
         return Answer(validated(method.reply, unpack_body(reply.body), what), reply.blobs)
 
-    async def _exchange(self, link: Link, request: Message, method: str, timeout: float) -> Message:
+    async def _exchange(self, link: Link, request: Message, lane: Lane) -> Message:
         peer = link.peer.name
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._pending[request.id] = _Pending(link, future)
+        self._pending[request.id] = _Pending(link, future, request)
+        self._deadlines.add(request.id, request.deadline)
         self._asking[peer] += 1
         try:
-            link.send(request)
-            async with self._clock.timeout(timeout):
-                return await future
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"{peer} did not answer {method} in {timeout:g} s") from error
-        finally:
-            del self._pending[request.id]
-            if future.done() and not future.cancelled():
+            link.send(request, lane, at_once=self._asking[peer] == 1)
+            return await future
+        except EcnodeError:
+            if future.done():
                 future.exception()  # sending may have failed in two ways at once: one of them was raised already
+            raise
+        finally:
+            self._deadlines.remove(request.id)
+            del self._pending[request.id]
             release(self._asking, peer)
 
     # what a wire tells
 
-    def attach(self, wire: Wire, peer: Peer) -> Link:
-        """A connection of `peer` is ready to carry messages."""
+    def attach(self, wire: Wire, peer: Peer, data: Wire | None = None) -> Link:
+        """A control connection of `peer` is ready to carry messages; `data` may come later."""
         self._excuses.pop(peer.name, None)
-        return self._links.attach(wire, peer)
+        return self._links.attach(wire, peer, data)
+
+    def attach_data(self, link: Link, wire: Wire) -> None:
+        """The data connection of a link is ready."""
+        self._links.attach_data(link, wire)
 
     def detach(self, link: Link, reason: str) -> None:
         """A connection has ended."""
@@ -162,8 +194,8 @@ class Rpc:
         """Why there is no link to a peer, as far as it is known."""
         return self._excuses.get(peer, "")
 
-    def receive(self, link: Link, message: Message) -> None:
-        """A message has come over `link`.
+    def receive(self, link: Link, message: Message, lane: Lane = Lane.CONTROL) -> None:
+        """A message has come over that lane of `link`.
 
         Raises:
             Malformed: it has no place in the conversation; the wire counts such strikes.
@@ -172,27 +204,30 @@ class Rpc:
             return
         link.heard = self._clock.monotonic()
         link.bytes_in += message.size
-        if message.kind is Kind.HELLO:
+        kind = message.kind
+        if kind is HELLO:
             self._links.greeted(link, message)
-        elif message.kind is Kind.ERROR and message.id == 0:
+        elif kind is ERROR and message.id == 0:
             self._told_off(link, message)
-        elif not link.up:
+        elif not link.greeted:
             raise Malformed("a message before the greeting", hint="HELLO opens every link")
-        elif message.kind is Kind.REQUEST:
-            self._dispatcher.take(link, message)
-        elif message.kind is Kind.PING:
-            self._dispatcher.reply(link, Message(Kind.PONG, message.id))
-        elif message.kind is Kind.PONG:
-            self._links.ponged(link, message)
-        else:
+        elif kind is REQUEST:
+            self._dispatcher.take(link, message, lane)
+        elif kind is REPLY or kind is ERROR:
             self._settle(link, message)
+        elif kind is NOTE:
+            self._dispatcher.hear(link, message)
+        elif kind is PING:
+            self._dispatcher.reply(link, Message(Kind.PONG, message.id), lane)
+        else:
+            self._links.ponged(link, message)
 
     def _settle(self, link: Link, message: Message) -> None:
         pending = self._pending.get(message.id)
         # a late answer has nobody waiting; an answer of somebody else than the one asked is no answer
         if pending is None or pending.future.done() or pending.link.peer.name != link.peer.name:
             return
-        if message.kind is Kind.REPLY:
+        if message.kind is REPLY:
             pending.future.set_result(message)
         else:
             pending.future.set_exception(error_of(message))
@@ -204,7 +239,13 @@ class Rpc:
             extra={"peer": link.peer.name, "code": error.code, "reason": error.message, "hint": error.hint},
         )
         self._excuses[link.peer.name] = f"it refused the link: {error.message}"
-        self._links.cut(link, error.message)
+        self._links.detach(link, error.message)
+
+    def _too_late(self, number: int) -> None:
+        pending = self._pending[number]
+        if not pending.future.done():
+            what = f"{pending.link.peer.name} did not answer {pending.request.word} in time"
+            pending.future.set_exception(DeadlineExceeded(what))
 
     def _fail_pending(self, link: Link, reason: str) -> None:
         for pending in self._pending.values():

@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 from node.errors import Unavailable
+from node.model.message import Lane
 from node.transport.keys import Identity
 from node.transport.options import Dial
 from node.transport.sockets import ADMITTED, BROKEN_HANDSHAKE, REFUSED, Monitor, Station, dealer_socket
@@ -26,7 +27,7 @@ async def prove_that_strangers_are_refused(station: Station, stranger: Identity,
             outcome.set_result(event)
 
     dial = Dial(endpoint, station.identity.public)
-    socket = dealer_socket(station.context, stranger, dial, station.options)
+    socket = dealer_socket(station.context, stranger, Lane.CONTROL, dial, station.options)
     monitor = Monitor(socket, ADMITTED | REFUSED | BROKEN_HANDSHAKE, seen)
     try:
         socket.connect(dial.address)

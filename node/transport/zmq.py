@@ -1,7 +1,7 @@
 """How is a node's transport put together over ZeroMQ?
 
-One ROUTER on all the listen addresses, if there are any, and one DEALER per door that the node is told to knock at, all behind
-CURVE. Everything runs on the loop that called `start`, but the ZAP thread.
+One ROUTER per lane on all the listen addresses, if there are any, and a pair of DEALERs per door that the node is told to knock
+at, all behind CURVE. Everything runs on the loop that called `start`, but the ZAP thread.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from node.errors import Conflict
 from node.model.message import Method
 from node.model.value import Value
 from node.transport.auth import Directory, Door
-from node.transport.base import Answer, Blob, Handler, LinkState, LinkWatcher
+from node.transport.base import Answer, Blob, Ear, Handler, LinkState, LinkWatcher
 from node.transport.dealer import Dealer
 from node.transport.guard import AVAILABLE
 from node.transport.inprocess import link_to_self
 from node.transport.keys import Identity, key_bytes
 from node.transport.options import Dial, LinkOptions
-from node.transport.router import Router
+from node.transport.router import Router, data_address
 from node.transport.rpc import Rpc
 from node.transport.sockets import Context, Station, new_context
 
@@ -56,7 +56,7 @@ class ZmqTransport:
         self._rpc = Rpc(clock, options)
         self._context: Context | None = None
         self._door: Door | None = None
-        self._router: Router | None = None
+        self._routers: list[Router] = []
         self._dealers: list[Dealer] = []
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._watching = contextlib.ExitStack()
@@ -65,11 +65,19 @@ class ZmqTransport:
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The addresses that are really bound."""
-        return self._router.endpoints if self._router is not None else ()
+        return self._routers[0].endpoints if self._routers else ()
 
     def answer(self, method: Method[Q, R], handler: Handler[Q, R]) -> None:
         """As `Transport.answer`."""
         self._rpc.answer(method, handler)
+
+    def hear(self, method: Method[Q, R], handler: Ear[Q]) -> None:
+        """As `Transport.hear`."""
+        self._rpc.hear(method, handler)
+
+    def tell(self, peer: str, method: Method[Q, R], body: Q) -> None:
+        """As `Transport.tell`."""
+        self._rpc.tell(peer, method, body)
 
     def watch(self, watcher: LinkWatcher) -> None:
         """As `Transport.watch`."""
@@ -127,8 +135,8 @@ class ZmqTransport:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._router is not None:
-            self._router.stop()
+        for router in self._routers:
+            router.stop()
         if self._door is not None:
             self._door.stop()
         context.term()
@@ -141,11 +149,16 @@ class ZmqTransport:
         door = Door(station.context, station.directory)
         door.start()
         self._door = door
-        router = Router(station)
-        await router.start(self._listen, door.stranger)
-        self._router = router
+        control = Router(station)
+        data = Router(station, control)
+        await data.start([data_address(own) for own in self._listen], door.stranger)
+        self._routers.append(data)
+        await control.start(self._listen, door.stranger)
+        control.announce_data(data.endpoints)  # in the same turn of the loop: before the first greeting is read
+        self._routers.insert(0, control)
         if AVAILABLE:
-            self._begin(router.watch_memory(), "watching the memory of connections")
+            for router in self._routers:
+                self._begin(router.watch_memory(), "watching the memory of connections")
 
     def _begin(self, work: Coroutine[None, None, None], what: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=what)
@@ -153,8 +166,8 @@ class ZmqTransport:
         self._tasks[task] = what
 
     def _recheck(self) -> None:
-        if self._router is not None:
-            self._router.recheck()
+        for router in self._routers:
+            router.recheck()
         for dealer in self._dealers:
             dealer.recheck()
 

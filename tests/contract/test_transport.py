@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
 
+from node.cli.system import free_doors
 from node.clock import SystemClock
 from node.errors import Busy, Conflict, DeadlineExceeded, Forbidden, Internal, Invalid, NotFound, PeerUnreachable, TooLarge
 from node.model.cluster import Role
-from node.model.message import Method
+from node.model.message import Lane, Method
 from node.model.value import Value
 from node.transport import limits
 from node.transport.auth import Directory
@@ -32,7 +34,7 @@ class Told(Value):
 
 
 CLOCK = SystemClock()
-ECHO = Method("test.echo", Ask, Told, frozenset(Role))
+ECHO = Method("test.echo", Ask, Told, frozenset(Role), Lane.DATA)
 CLOUD_ONLY = Method("test.cloud", Ask, Told, frozenset({Role.CLOUD}))
 UNKNOWN = Method("test.unknown", Ask, Told, frozenset(Role))
 ROLES = {"cloud-1": frozenset({Role.CLOUD}), "edge-1": frozenset({Role.EDGE})}
@@ -60,7 +62,7 @@ class World:
         self.hub = LoopbackHub()
         self.keys: dict[str, Identity] = {name: new_identity() for name in ROLES}
         self.running: list[Transport] = []
-        self.address = "tcp://127.0.0.1:0"
+        self.address = f"tcp://127.0.0.1:{free_doors(1)[0]}"
 
     def make(self, name: str, options: LinkOptions = FAST, prepare: Callable[[Transport], None] | None = None) -> Seen:
         options = replace(options, name=name)
@@ -419,3 +421,72 @@ async def test_a_handler_is_registered_once_and_before_start(world: World) -> No
     await world.start(cloud)
     with pytest.raises(Conflict):
         cloud.transport.answer(UNKNOWN, echo)
+
+
+NOTE = Method("test.note", Ask, Told, frozenset({Role.EDGE}))
+SMALL = Method("test.small", Ask, Told, frozenset(Role))
+
+
+async def test_a_note_is_heard_once_and_nobody_answers(world: World) -> None:
+    heard: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+
+    def hear(transport: Transport) -> None:
+        transport.hear(NOTE, lambda call, body: heard.put_nowait((call.peer.name, body.number)))
+
+    cloud, edge = await world.pair(prepare=hear)
+    for number in range(300):
+        edge.tell("cloud-1", NOTE, Ask(number=number))
+        if number % 100 == 99:
+            await CLOCK.sleep(0)
+    async with CLOCK.timeout(5):
+        assert [await heard.get() for _ in range(300)] == [("edge-1", number) for number in range(300)]
+    cloud.tell("edge-1", NOTE, Ask())  # its role may not
+    edge.tell("cloud-1", UNKNOWN, Ask())  # nobody hears it
+    assert (await edge.call("cloud-1", ECHO, Ask(number=1), timeout=5)).body.number == 1
+    assert heard.empty()
+
+
+async def test_a_note_to_nobody_is_told_to_whoever_sent_it(world: World) -> None:
+    edge = world.make("edge-1").transport
+    with pytest.raises(PeerUnreachable):
+        edge.tell("cloud-1", NOTE, Ask())
+
+
+async def test_more_notes_than_a_queue_holds_are_busy_and_the_link_lives_on(world: World) -> None:
+    def prepare(transport: Transport) -> None:
+        transport.hear(NOTE, lambda _call, _body: None)
+        transport.answer(SMALL, echo)
+
+    cloud, edge = await world.pair(prepare=prepare)
+    with pytest.raises(Busy):
+        for _ in range(10**6):
+            edge.tell("cloud-1", NOTE, Ask(text="x" * 1000))
+    answers: list[int] = []
+    async with CLOCK.timeout(5):
+        while not answers:
+            with contextlib.suppress(Busy):
+                answers.append((await edge.call("cloud-1", SMALL, Ask(number=1), timeout=5)).body.number)
+            await CLOCK.sleep(0)
+    assert cloud.links()
+
+
+async def test_a_plain_function_answers_like_a_coroutine(world: World) -> None:
+    def double(_call: Call, body: Ask) -> Answer[Told]:
+        if body.number < 0:
+            raise Conflict("below nought")
+        if body.number == 0:
+            raise ZeroDivisionError
+        return Answer(Told(number=2 * body.number))
+
+    _, edge = await world.pair(prepare=answering(SMALL, double))
+    assert (await edge.call("cloud-1", SMALL, Ask(number=4), timeout=5)).body.number == 8
+    with pytest.raises(Conflict, match="below nought"):
+        await edge.call("cloud-1", SMALL, Ask(number=-1), timeout=5)
+    with pytest.raises(Internal):
+        await edge.call("cloud-1", SMALL, Ask(number=0), timeout=5)
+
+
+async def test_a_picture_has_no_place_on_the_control_lane(world: World) -> None:
+    _, edge = await world.pair(prepare=answering(SMALL, echo))
+    with pytest.raises(TooLarge, match="message"):
+        await edge.call("cloud-1", SMALL, Ask(), blobs=[bytes(limits.CONTROL_BYTES)], timeout=5)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import uvloop
 import zmq
-from peers import CLOCK, ECHO, FAST, Ask, Scene, echo
+from peers import CLOCK, ECHO, FAST, PICTURES, Ask, Scene, echo
 
 from node.errors import Forbidden, NotBuilt, PeerUnreachable, Unavailable
 from node.model.cluster import Role
@@ -24,6 +24,8 @@ from node.transport.frames import Kind, Message, pack_body, unpack_body
 from node.transport.keys import new_identity
 from node.transport.options import Dial, LinkOptions
 from node.transport.zmq import ZmqTransport
+
+AHEAD_BYTES = limits.AHEAD_MESSAGES * limits.MESSAGE_BYTES
 
 
 class Lines(logging.Handler):
@@ -182,7 +184,7 @@ async def test_a_name_that_is_not_the_key_s_is_refused(scene: Scene) -> None:
 async def test_another_version_of_the_wire_is_answered_clearly(scene: Scene) -> None:
     await scene.open()
     future = scene.raw(scene.keys["edge-1"])
-    await future.socket.send_multipart([b"\xec\x02whatever", b""])
+    await future.socket.send_multipart([b"\xec\x07whatever", b""])
     complaint = await future.hear(Kind.ERROR)
     assert "version 2" in str(unpack_body(complaint.body))
 
@@ -191,6 +193,7 @@ async def test_three_undecodable_messages_end_a_connection(scene: Scene) -> None
     cloud = await scene.open()
     fuzzer, good = scene.raw(scene.keys["edge-1"]), await scene.joined("edge-2")
     await fuzzer.join("edge-1")
+    await scene.hears("edge-1", up=True)
     for _ in range(3):
         await fuzzer.socket.send_multipart([os.urandom(40), os.urandom(40)])
     await scene.hears("edge-1", up=False)
@@ -303,8 +306,8 @@ async def test_a_peer_that_sends_much_but_finishes_its_messages_is_not_cut(scene
     edge = await scene.joined("edge-1")
     picture, end = bytes(6 * 2**20), CLOCK.monotonic() + 4 * limits.GUARD_S
     calls = 0
-    while CLOCK.monotonic() < end or calls * len(picture) < 2 * limits.AHEAD_BYTES:
-        await edge.call("cloud-1", ECHO, Ask(), blobs=[picture], timeout=10)
+    while CLOCK.monotonic() < end or calls * len(picture) < 2 * AHEAD_BYTES:
+        await edge.call("cloud-1", PICTURES, Ask(), blobs=[picture], timeout=10)
         calls += 1
     assert [link.peer.name for link in cloud.links()] == ["edge-1"]
 
@@ -325,3 +328,37 @@ def test_it_works_on_either_event_loop(runner: Callable[[Awaitable[int]], int]) 
 def test_links_without_encryption_are_not_built() -> None:
     with pytest.raises(NotBuilt):
         LinkOptions("cloud-1", security="null")
+
+
+async def test_a_data_lane_without_a_link_is_cut(scene: Scene) -> None:
+    await scene.open()
+    joined = scene.raw(scene.keys["edge-1"])
+    await joined.join("edge-1")
+    await scene.hears("edge-1", up=True)
+    stranger = scene.raw(scene.keys["edge-2"])
+    stranger.socket.connect(joined.data.last_endpoint)  # the door of the data lane, without a greeting at the other one
+    await stranger.say(Message(Kind.HELLO, 0, "edge-2"))
+    assert await stranger.event() == zmq.EVENT_HANDSHAKE_SUCCEEDED
+
+
+async def test_the_lanes_of_a_link_go_down_together_and_come_back(scene: Scene) -> None:
+    cloud = await scene.open()
+    edge = await scene.joined("edge-1")
+    data = cloud._routers[1]
+    (connection,) = data._connections.values()
+    data.drop(connection, "cut by the test", cut=True)
+    await scene.hears("edge-1", up=False)
+    await scene.hears("edge-1", up=True)
+    assert (await edge.call("cloud-1", PICTURES, Ask(number=4), blobs=[b"x"], timeout=5)).body.number == 4
+
+
+async def test_control_does_not_wait_behind_pictures(scene: Scene) -> None:
+    await scene.open()
+    edge = await scene.joined("edge-1")
+    pictures = [
+        asyncio.ensure_future(edge.call("cloud-1", PICTURES, Ask(number=n), blobs=[bytes(7 * 2**20)], timeout=30))
+        for n in range(4)
+    ]
+    assert (await edge.call("cloud-1", ECHO, Ask(number=9), timeout=5)).body.number == 9
+    assert not any(picture.done() for picture in pictures)
+    assert [(await picture).body.number for picture in pictures] == [0, 1, 2, 3]

@@ -15,11 +15,11 @@ from zmq.utils.monitor import recv_monitor_message
 
 from node.clock import SystemClock
 from node.model.cluster import Role
-from node.model.message import Method
+from node.model.message import Lane, Method
 from node.model.value import Value
 from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Peer
-from node.transport.frames import Kind, Message, decode, encode, pack_body
+from node.transport.frames import Kind, Message, decode, encode, pack_body, unpack_body
 from node.transport.keys import Identity, new_identity
 from node.transport.options import Dial, LinkOptions
 from node.transport.zmq import ZmqTransport
@@ -35,6 +35,7 @@ class Ask(Value):
 
 
 ECHO = Method("test.echo", Ask, Ask, frozenset(Role))
+PICTURES = Method("test.pictures", Ask, Ask, frozenset(Role), Lane.DATA)
 
 
 async def echo(call: Call, body: Ask) -> Answer[Ask]:
@@ -47,39 +48,52 @@ class Raw:
     def __init__(
         self, context: zmq.asyncio.Context, address: str, server: str, key: Identity | None, routing_id: bytes = b""
     ) -> None:
-        self.socket = context.socket(zmq.DEALER)
-        self.socket.linger = 0
-        if key is not None:
-            self.socket.curve_publickey, self.socket.curve_secretkey = key.public.encode(), key.secret.encode()
-            self.socket.curve_serverkey = server.encode()
+        self.context, self.address, self.server, self.key = context, address, server, key
+        self.data: zmq.asyncio.Socket | None = None
+        self.socket = self.knocking()
         if routing_id:
             self.socket.setsockopt(zmq.ROUTING_ID, routing_id)
         self.monitor = self.socket.get_monitor_socket(FAILED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self.socket.connect(address)
+
+    def knocking(self) -> zmq.asyncio.Socket:
+        socket = self.context.socket(zmq.DEALER)
+        socket.linger = 0
+        if self.key is not None:
+            socket.curve_publickey, socket.curve_secretkey = self.key.public.encode(), self.key.secret.encode()
+            socket.curve_serverkey = self.server.encode()
+        return socket
 
     async def event(self) -> int:
         async with CLOCK.timeout(6):
             return int((await recv_monitor_message(self.monitor))["event"])
 
     async def say(self, message: Message) -> None:
-        await self.socket.send_multipart(encode(message, CLOCK.monotonic()))
+        await self.socket.send_multipart(encode((message,), CLOCK.monotonic()))
 
     async def hear(self, kind: Kind) -> Message:
         """The next message of that kind; pings and the like are passed over."""
         async with CLOCK.timeout(6):
             while True:
-                message = decode(await self.socket.recv_multipart(), CLOCK.monotonic(), MOST)
-                if message.kind is kind:
-                    return message
+                for message in decode(await self.socket.recv_multipart(), CLOCK.monotonic(), MOST):
+                    if message.kind is kind:
+                        return message
 
     async def join(self, name: str) -> None:
-        await self.say(Message(Kind.HELLO, 0, name, pack_body("raw")))
-        await self.hear(Kind.HELLO)
+        hello = Message(Kind.HELLO, 0, name, pack_body(["raw", ""]))
+        await self.say(hello)
+        match unpack_body((await self.hear(Kind.HELLO)).body):
+            case [str(), str(port)]:
+                self.data = self.knocking()
+                self.data.connect(f"{self.address.rpartition(':')[0]}:{port}")
+                await self.data.send_multipart(encode((hello,), CLOCK.monotonic()))
 
     def close(self) -> None:
         self.socket.disable_monitor()
         self.monitor.close(0)
         self.socket.close(0)
+        if self.data is not None:
+            self.data.close(0)
 
 
 class Scene:
@@ -106,6 +120,7 @@ class Scene:
         cloud = ZmqTransport(self.key, directory or self.directory, ["tcp://127.0.0.1:0"], [], CLOCK, options)
         cloud.watch(lambda peer, up: self.ups.put_nowait((peer.name, up)))
         cloud.answer(ECHO, echo)
+        cloud.answer(PICTURES, echo)
         register(cloud)
         self.stack.push_async_callback(cloud.stop)
         await cloud.start()
@@ -123,10 +138,14 @@ class Scene:
         return edge
 
     async def joined(self, name: str) -> ZmqTransport:
-        """An edge whose link is up at both ends; the listener is up before its answer arrives."""
+        """An edge whose link is up at both ends, whichever hears of it first."""
         edge = await self.edge(name)
-        await self.hears(name, up=True)
-        await self.hears(f"cloud-1 at {name}", up=True)
+        missing = {name, f"cloud-1 at {name}"}
+        async with CLOCK.timeout(6):
+            while missing:
+                who, up = await self.ups.get()
+                if up:
+                    missing.discard(who)
         return edge
 
     def raw(self, key: Identity | None, routing_id: bytes = b"") -> Raw:

@@ -315,6 +315,7 @@ def test_a_truth_value_in_a_file_is_no_label(write: Write) -> None:
         (["transport.dead_after=6s"], "transport.dead_after: must be longer than suspect_after (6 s)"),
         (["transport.listen=10.0.0.5:7440"], "is not an address of a peer such as"),
         (["transport.listen=tcp://10.0.0.5:70000"], "a port is at most 65535"),
+        (["transport.listen=tcp://10.0.0.5:65535"], "pictures take the next one"),
         (["transport.advertise=tcp://0.0.0.0:7440"], "cannot be connected to"),
         (["http.listen=http://127.0.0.1:7480"], "leave 'http://' away"),
         (["node.data_dir="], "a path cannot be empty"),

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.transport import limits
 from node.transport.guard import AVAILABLE, Guard
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernel does not count what a connection received")
+
+AHEAD_BYTES = 2**24
 
 
 @pytest.fixture
@@ -33,9 +34,9 @@ def push(sender: socket.socket, receiver: socket.socket, amount: int) -> None:
 
 def test_a_message_without_an_end_is_cut(ends: tuple[socket.socket, socket.socket]) -> None:
     sender, receiver = ends
-    guard = Guard()
+    guard = Guard(AHEAD_BYTES)
     guard.accepted(receiver.fileno())
-    push(sender, receiver, limits.AHEAD_BYTES)
+    push(sender, receiver, AHEAD_BYTES)
     assert guard.check() == ()
     push(sender, receiver, 1)
     assert guard.check() == ()  # it may be that nobody had the time to take what is complete
@@ -46,17 +47,17 @@ def test_a_message_without_an_end_is_cut(ends: tuple[socket.socket, socket.socke
 
 def test_whoever_finishes_messages_may_send_for_ever(ends: tuple[socket.socket, socket.socket]) -> None:
     sender, receiver = ends
-    guard = Guard()
+    guard = Guard(AHEAD_BYTES)
     guard.accepted(receiver.fileno())
     for _ in range(4):
-        push(sender, receiver, limits.AHEAD_BYTES // 2 + 1)
+        push(sender, receiver, AHEAD_BYTES // 2 + 1)
         guard.delivered(receiver.fileno())
         assert guard.check() == ()
 
 
 def test_a_descriptor_that_is_closed_by_now_harms_nobody(ends: tuple[socket.socket, socket.socket]) -> None:
     _, receiver = ends
-    guard = Guard()
+    guard = Guard(AHEAD_BYTES)
     guard.accepted(receiver.fileno())
     receiver.close()
     assert guard.check() == ()

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import zmq
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node.clock import SystemClock
 from node.errors import Busy
+from node.model.message import Lane
 from node.transport import limits
 from node.transport.auth import DOMAIN, Directory
 from node.transport.frames import Kind, Message
@@ -19,14 +22,15 @@ from node.transport.sockets import Outbox, Socket, Station, dealer_socket, new_c
 
 COMMON = {
     zmq.LINGER: 0,
-    zmq.MAXMSGSIZE: 8 * 2**20,
-    zmq.SNDHWM: 16,
-    zmq.RCVHWM: 16,
     zmq.HANDSHAKE_IVL: 4000,
     zmq.HEARTBEAT_IVL: 2000,
     zmq.HEARTBEAT_TIMEOUT: 6000,
     zmq.HEARTBEAT_TTL: 8000,
     zmq.MECHANISM: zmq.CURVE,
+}
+OF_LANE = {
+    Lane.CONTROL: {zmq.MAXMSGSIZE: 2**20, zmq.SNDHWM: 64, zmq.RCVHWM: 64},
+    Lane.DATA: {zmq.MAXMSGSIZE: 8 * 2**20, zmq.SNDHWM: 8, zmq.RCVHWM: 8},
 }
 OPTIONS = LinkOptions("cloud-1")
 
@@ -46,30 +50,37 @@ def read_back(socket: Socket, expected: dict[int, object]) -> dict[int, object]:
         socket.close(0)
 
 
-def test_every_setting_of_the_router_reads_back(station: Station) -> None:
+@pytest.mark.parametrize("lane", Lane)
+def test_every_setting_of_the_router_reads_back(station: Station, lane: Lane) -> None:
     # ROUTER_MANDATORY and ROUTER_HANDOVER cannot be read back from libzmq; the door's tests show both at work
     expected = COMMON | {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: DOMAIN, zmq.ZAP_ENFORCE_DOMAIN: 1, zmq.BACKLOG: 1024}
-    found = read_back(router_socket(station, ["tcp://127.0.0.1:0"]), expected)
+    expected |= OF_LANE[lane]
+    found = read_back(router_socket(station, lane, ["tcp://127.0.0.1:0"]), expected)
     assert {option: value.rstrip(b"\0") if isinstance(value, bytes) else value for option, value in found.items()} == expected
 
 
-def test_every_setting_of_a_dealer_reads_back(station: Station) -> None:
-    expected = COMMON | {
-        zmq.IMMEDIATE: 1,
-        zmq.RECONNECT_IVL: 1000,
-        zmq.RECONNECT_IVL_MAX: 3000,
-        zmq.CONNECT_TIMEOUT: 3000,
-        zmq.CURVE_SERVER: 0,
-    }
+@pytest.mark.parametrize("lane", Lane)
+def test_every_setting_of_a_dealer_reads_back(station: Station, lane: Lane) -> None:
+    expected = (
+        COMMON
+        | OF_LANE[lane]
+        | {
+            zmq.IMMEDIATE: 1,
+            zmq.RECONNECT_IVL: 1000,
+            zmq.RECONNECT_IVL_MAX: 3000,
+            zmq.CONNECT_TIMEOUT: 3000,
+            zmq.CURVE_SERVER: 0,
+        }
+    )
     dial = Dial("tcp://127.0.0.1:1", new_identity().public)
-    assert read_back(dealer_socket(station.context, station.identity, dial, OPTIONS), expected) == expected
+    assert read_back(dealer_socket(station.context, station.identity, lane, dial, OPTIONS), expected) == expected
 
 
 def test_routing_ids_are_long_never_reserved_and_never_the_same(station: Station) -> None:
     dial = Dial("tcp://127.0.0.1:1", new_identity().public)
     ids = set()
     for _ in range(50):
-        with dealer_socket(station.context, station.identity, dial, OPTIONS) as socket:
+        with dealer_socket(station.context, station.identity, Lane.CONTROL, dial, OPTIONS) as socket:
             ids.add(socket.getsockopt(zmq.ROUTING_ID))
     assert len(ids) == 50
     assert all(isinstance(each, bytes) and len(each) == 16 and each[0] != 0 for each in ids)
@@ -96,16 +107,31 @@ def test_an_outbox_leaves_out_requests_that_nobody_waits_for_and_keeps_the_order
     for number, deadline in ((1, 50.0), (2, 5.0), (3, 50.0), (4, 50.0)):
         outbox.push(Message(Kind.REQUEST, number, deadline=deadline))
 
-    def send(message: Message) -> bool:
-        if len(sent) == 2:
+    def send(burst: list[Message]) -> bool:
+        if full:
             return False
-        sent.append(message.id)
+        sent.extend(message.id for message in burst)
         return True
 
-    outbox.drain(send, now=10.0)
-    assert sent == [1, 3]
+    full = True
+    assert not outbox.drain(send, now=10.0)
     assert outbox
-    sent.clear()
-    outbox.drain(send, now=10.0)
-    assert sent == [4]
+    full = False
+    assert outbox.drain(send, now=10.0)
+    assert sent == [1, 3, 4]
     assert not outbox
+
+
+@given(st.lists(st.tuples(st.integers(0, 90_000), st.integers(0, 300), st.booleans()), max_size=60))
+def test_bursts_keep_the_order_and_their_limits(shapes: list[tuple[int, int, bool]]) -> None:
+    outbox, bursts = Outbox(), list[list[Message]]()
+    for number, (size, blobs, late) in enumerate(shapes):
+        message = Message(Kind.REQUEST, number, "", bytes(size), (b"",) * blobs, 5.0 if late else 50.0)
+        outbox.push(message)
+    assert outbox.drain(lambda burst: not bursts.append(burst), now=10.0)
+    assert [message.id for burst in bursts for message in burst] == [n for n, shape in enumerate(shapes) if not shape[2]]
+    for burst in bursts:
+        alone = len(burst) == 1
+        assert alone or sum(message.size for message in burst) <= limits.BURST_BYTES
+        assert alone or sum(len(message.blobs) for message in burst) <= limits.BLOBS
+        assert len(burst) <= limits.BURST_MESSAGES
