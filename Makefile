@@ -12,6 +12,7 @@ TEST := $(VENV)/.ready-test
 DRILL := $(VENV)/.ready-drill
 DEV := $(VENV)/.ready-dev
 CV4 := .venv-cv4/.ready
+BENCH := .venv-bench/.ready
 
 .DEFAULT_GOAL := venv
 .PHONY: venv help demo test test-cv4 check drill drill-short bench bench-env docs clean
@@ -55,13 +56,17 @@ drill: $(DRILL) ## all drills, up to an hour
 drills = $(BIN)/pytest -m "$(1)" -o faulthandler_timeout=$(2); code=$$?; \
 	if [ $$code -eq 5 ]; then echo "no drill is marked '$(1)' yet"; else exit $$code; fi
 
-bench: $(CORE) ## run every benchmark
+bench: $(CORE) $(BENCH) ## run every benchmark
 	@set -- benchmarks/*.py; \
 	if [ ! -e "$$1" ]; then echo "bench: there are no benchmarks yet"; exit 0; fi; \
 	for program in "$$@"; do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
 
-bench-env: ## the environment of the peers that benchmarks compare with
-	@echo "bench-env: no benchmark needs a peer yet, nothing to build"
+bench-env: $(BENCH) ## the environment of the peers that benchmarks compare with
+
+$(BENCH): setup.cfg
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python $(PIP) grpcio flask requests
+	@touch $@
 
 docs: $(DEV) ## write the generated pages of docs/
 	$(BIN)/python docs/generate.py

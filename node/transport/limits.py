@@ -19,11 +19,11 @@ CONTROL_BYTES: Final = 1 * MIB  # a frame, and so a message, of the control lane
 BODY_BYTES: Final = CONTROL_BYTES - 64 * KIB  # with its head it fits a frame; 64 results of 100 boxes each are about 300 KiB
 BLOBS: Final = 512  # one compute call: a frame and up to 256 crops in, as many out
 MESSAGE_BYTES: Final = 8 * MIB  # of the data lane: one raw 1080p picture (6 MiB) and its body; also its largest single frame
-MESSAGE_BYTES_LEAST: Final = 64 * KIB  # below this not even a node's report would fit
+MESSAGE_BYTES_LEAST: Final = 256 * KIB  # a burst and the heads of its messages fit, and a node's report
 
 # -- one burst: what is sent to a peer in one turn
 BURST_MESSAGES: Final = 128  # records of one head; × 300 B each while it is decoded = 38 KiB
-BURST_BYTES: Final = 64 * KIB  # bodies and blobs that leave at once: the I/O thread works while the loop goes on
+BURST_BYTES: Final = 64 * KIB  # of bodies and blobs that leave at once: the I/O thread works while the loop goes on
 
 # -- one body while it is decoded: 1 MiB of empty maps would become 73 MB without these
 BODY_CONTAINERS: Final = 16 * KIB  # × 72 B for an empty map = 1.2 MB of containers

@@ -99,7 +99,7 @@ def test_an_outbox_is_bounded_by_bytes() -> None:
     for number in range(limits.OUT_QUEUE_BYTES // limits.MESSAGE_BYTES):
         outbox.push(Message(Kind.REPLY, number, blobs=(blob,)))
     with pytest.raises(Busy):
-        outbox.push(Message(Kind.REPLY))
+        outbox.push(Message(Kind.REPLY, blobs=(blob,)))
 
 
 def test_an_outbox_leaves_out_requests_that_nobody_waits_for_and_keeps_the_order() -> None:
