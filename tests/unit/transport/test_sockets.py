@@ -132,6 +132,6 @@ def test_bursts_keep_the_order_and_their_limits(shapes: list[tuple[int, int, boo
     assert [message.id for burst in bursts for message in burst] == [n for n, shape in enumerate(shapes) if not shape[2]]
     for burst in bursts:
         alone = len(burst) == 1
-        assert alone or sum(message.size for message in burst) <= limits.BURST_BYTES
+        assert alone or sum(len(message.body) for message in burst) <= limits.BURST_BYTES
         assert alone or sum(len(message.blobs) for message in burst) <= limits.BLOBS
         assert len(burst) <= limits.BURST_MESSAGES
