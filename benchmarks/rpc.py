@@ -1,8 +1,8 @@
 """How near is a node's transport to bare sockets, and how far ahead of what is usual?
 
 Every side is two processes, a server and one that asks; all sides take turns in every round, so that the ratios hold while the
-machine's speed drifts. Ours is the transport as it ships: typed and validated, CURVE, heartbeats, deadlines. The others carry the
-same bytes without security, but where `curve` stands. What each case is, `parts/side.py` says.
+machine's speed drifts. Ours is the transport as it ships: typed and validated, CURVE, heartbeats, deadlines. The others carry
+the same bytes without security, but where `curve` stands. What each case is, `parts/side.py` says.
 
 `python benchmarks/rpc.py [--quick] [--json]`. grpc and Flask run where `make bench-env` installed them; a missing one is named.
 """
@@ -31,7 +31,7 @@ CASES: Final = {
     "frame": ("node_side", "pyzmq_side:sync-curve", "pyzmq_side:sync", "grpc_side", "http_side"),
     "big": ("node_side", "pyzmq_side:sync-curve", "pyzmq_side:sync", "grpc_side"),
 }
-UNIT: Final = {case: "calls/s" for case in CASES} | {"single": "µs", "oneway": "notes/s"}
+UNIT: Final = dict.fromkeys(CASES, "calls/s") | {"single": "µs", "oneway": "notes/s"}
 OURS: Final = "node_side"
 
 Found = Mapping[str, Mapping[str, list[dict[str, float]]]]
@@ -45,9 +45,7 @@ class Side:
         python = PEERS if name.startswith(("grpc", "http")) else Path(sys.executable)
         self._server = stack.enter_context(_running([str(python), str(ROOT / "parts" / "side.py"), name, "serve"]))
         address = _line(self._server).strip()
-        self._asker = stack.enter_context(
-            _running([str(python), str(ROOT / "parts" / "side.py"), name, "ask", address])
-        )
+        self._asker = stack.enter_context(_running([str(python), str(ROOT / "parts" / "side.py"), name, "ask", address]))
 
     def carry_out(self, case: str, seconds: float) -> dict[str, float]:
         """What the asker found."""
@@ -87,7 +85,10 @@ def missing() -> set[str]:
     """The sides that cannot run here, each named on stderr."""
     found = set()
     for side, package in (("grpc_side", "grpc"), ("http_side", "flask")):
-        if not PEERS.exists() or subprocess.run([str(PEERS), "-c", f"import {package}"], check=False, capture_output=True).returncode:
+        if (
+            not PEERS.exists()
+            or subprocess.run([str(PEERS), "-c", f"import {package}"], check=False, capture_output=True).returncode
+        ):
             print(f"{package} is not installed: run `make bench-env` to compare with it", file=sys.stderr)
             found.add(side)
     return found

@@ -23,6 +23,7 @@ from node.model.cluster import LinkReport, NodeReport, NodeState, NodeView, Role
 from node.pipeline.video.planner.base import load_scheduler
 from node.roles.cloud.query_manager import QueryManager
 from node.roles.cloud.scheduler import QueryScheduler
+from node.roles.edge.credit import FrameCredit
 from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
 from node.roles.edge.stage_runner import StageRunner
@@ -161,6 +162,7 @@ class Node:
         self._news = NodeNews(self._bus, self._registry, clock)
         self._reporter = Reporter(self._report, self._transport, clock, config.transport.heartbeat)
         self._arena = FrameArena()
+        self._credit = FrameCredit()
         self._held.callback(self._arena.close)
         workers = config.edge.workers or max(1, self._machine.cores - 1)
         self._compute = ComputeService(self._spawner, self._arena, clock, config.node.assets_dir, workers)
@@ -193,6 +195,7 @@ class Node:
             ("links", "Live links to peers.", lambda: len(self._links())),
             ("compute_queue", "Calls that wait for a worker.", lambda: self._compute.queued),
             ("arena_free_slots", "Picture slots that nobody holds.", lambda: self._arena.free),
+            ("frames_superseded", "Pictures that gave way to newer ones before a slow peer.", self._superseded),
             ("jobs", "Jobs that run on this edge.", lambda: len(self._jobs.jobs()) if self._jobs else 0),
         ):
             self._metrics.gauge(name, text).set_function(read)
@@ -201,8 +204,11 @@ class Node:
         ready = {view.report.name for view in self._registry.views() if view.state is NodeState.READY}
         return len(ready - {self.config.node.name})  # a node reports to itself as well
 
+    def _superseded(self) -> int:
+        return self._credit.superseded
+
     def _make_edge(self) -> JobManager:
-        runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock)
+        runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock, self._credit)
         window = self._compute.workers + 1  # one picture waits, so that no worker idles; more would only grow old
         bench = Bench(runner, self._compute, self._transport, self._clock, window)
         jobs = JobManager(self.config.edge.sources, bench, self._spawner, self._arena)

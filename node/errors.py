@@ -136,6 +136,12 @@ class Busy(Unavailable):
     code = "EC-BUSY"
 
 
+class Superseded(Unavailable):
+    """Something newer took its place before it was begun."""
+
+    code = "EC-SUPERSEDED"
+
+
 class DeadlineExceeded(Unavailable):
     """The answer did not come in time; the work may or may not have happened."""
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from node import failpoints
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Unavailable
+from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Superseded, Unavailable
 from node.model.message import JOB_PROGRESS, Failure, JobProgress, JobStart
 from node.model.video import Outcome, Plan, Result, Tally
 from node.pipeline.video.profile import objects_of
@@ -63,6 +63,7 @@ class _Work:
     capture: Capture
     run: Run = field(default_factory=Run)
     processed: bool = False
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +210,10 @@ class Job:
         plan = self._plans.get(capture.epoch, self._plan)
         deadline = capture.captured + FRAME_LIFE_S
         try:
-            await self._runner.run(self._pipeline, plan, capture.frame, deadline=deadline, run=work.run)
+            await self._runner.run(self.query, self._pipeline, plan, capture.frame, deadline=deadline, run=work.run)
             result = self._result(capture, plan, work.run)
+        except Superseded:
+            work.superseded = True
         except EcnodeError as error:
             log.warning("frame failed", extra={"query": self.query, "frame": capture.number, "reason": error.message})
             if isinstance(error, Unavailable) and work.run.stage:
@@ -227,7 +230,10 @@ class Job:
         if work.processed:
             self._count.processed += 1
         else:
-            self._count.failed += 1
+            if work.superseded:
+                self._count.skipped += 1
+            else:
+                self._count.failed += 1
             work.capture.frame.lease.release()
         self._work_on()
         self._news.set()

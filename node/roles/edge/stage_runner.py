@@ -17,6 +17,7 @@ from node.errors import Unavailable
 from node.model.message import COMPUTE_RUN, ComputeRequest, Pictures, StageCall
 from node.model.video import Plan
 from node.pipeline.stage import PICTURES, SERVICES, SOURCE_GIVES, inputs_of
+from node.roles.edge.credit import FrameCredit
 from node.roles.shared.compute_service import ComputeService, Frame, PictureBlobs, unpack
 from node.transport.base import Transport
 
@@ -44,20 +45,24 @@ class Run:
 class StageRunner:
     """Runs pictures through pipelines from the node called `here`."""
 
-    def __init__(self, here: str, compute: ComputeService, transport: Transport, clock: Clock) -> None:
+    def __init__(
+        self, here: str, compute: ComputeService, transport: Transport, clock: Clock, credit: FrameCredit | None = None
+    ) -> None:
         self._here = here
         self._compute = compute
         self._transport = transport
         self._clock = clock
+        self.credit = credit or FrameCredit()
 
     def frame_leaves(self, pipeline: Sequence[str], plan: Plan) -> bool:
         """Whether a stage that needs the whole picture runs elsewhere, so that it is better encoded when it is taken."""
         return any(plan.flow_mapping[stage].node != self._here and "image" in SERVICES[stage].needs for stage in pipeline)
 
-    async def run(self, pipeline: Sequence[str], plan: Plan, frame: Frame, *, deadline: float, run: Run) -> None:
+    async def run(self, query: str, pipeline: Sequence[str], plan: Plan, frame: Frame, *, deadline: float, run: Run) -> None:
         """Fills `run` stage by stage; what is in it stays true where a stage fails.
 
         Raises:
+            Superseded: a newer picture of the query took its place on the way to another node.
             Unavailable: a node, a worker or the time was lacking.
             Rejected: a service refused its inputs.
         """
@@ -72,7 +77,8 @@ class StageRunner:
             if node == self._here:
                 own = await self._run_here(calls, later, frame, deadline, run)
             else:
-                own = await self._run_elsewhere(node, calls, later, frame, deadline, run)
+                async with self.credit.spend(node, query):
+                    own = await self._run_elsewhere(node, calls, later, frame, deadline, run)
             spent = self._clock.monotonic() - began
             run.stage_s.update(zip(here[1:], own[1:], strict=True))
             run.stage_s[here[0]] = max(own[0], spent - sum(own[1:]))

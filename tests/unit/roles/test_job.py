@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.clock import ManualClock
-from node.errors import Invalid, Malformed, PeerUnreachable, Unavailable
+from node.errors import Invalid, Malformed, PeerUnreachable, Superseded, Unavailable
 from node.model.message import JobProgress, JobProgressReply, JobStart
 from node.model.video import Placement, Plan, StageRole, VideoConf
 from node.roles.edge.job import TALLY_S, Bench, Job
@@ -50,7 +50,7 @@ class Runner:
     def frame_leaves(self, _pipeline, _plan) -> bool:
         return False
 
-    async def run(self, _pipeline, _plan, _frame, *, deadline, run) -> None:
+    async def run(self, _query, _pipeline, _plan, _frame, *, deadline, run) -> None:
         run.stage = "face_detection"
         outcome = asyncio.get_running_loop().create_future()
         self.waiting.append(outcome)
@@ -107,7 +107,9 @@ async def turns() -> None:
 
 
 steps = st.lists(
-    st.sampled_from(["take", "take after a gap", "done", "unavailable", "rejected", "plan", "cloud comes", "cloud goes"]),
+    st.sampled_from(
+        ["take", "take after a gap", "done", "unavailable", "rejected", "superseded", "plan", "cloud comes", "cloud goes"]
+    ),
     max_size=40,
 )
 
@@ -128,6 +130,8 @@ def test_captured_is_processed_plus_skipped_plus_failed_at_every_moment(script):
                     await stage.settle(None)
                 case "unavailable":
                     await stage.settle(Unavailable("gone"))
+                case "superseded":
+                    await stage.settle(Superseded("newer"))
                 case "rejected":
                     await stage.settle(Invalid("no"))
                 case "plan":
@@ -154,6 +158,18 @@ async def test_a_picture_cancelled_before_its_first_step_is_counted_and_gives_it
     await stage.job.stop()
     await turns()
     assert stage.job.tally().failed == 1
+    assert stage.arena.free == stage.arena.slots
+    stage.arena.close()
+
+
+async def test_a_picture_that_gave_way_to_a_newer_one_is_skipped_not_failed():
+    stage = Stage()
+    stage.job.start()
+    stage.take()
+    await stage.settle(Superseded("newer"))
+    tally = stage.job.tally()
+    assert (tally.skipped, tally.failed, tally.in_flight) == (1, 0, 0)
+    await stage.job.stop()
     assert stage.arena.free == stage.arena.slots
     stage.arena.close()
 

@@ -76,7 +76,7 @@ class Scene:
         places = {stage: Placement(node=node, role=StageRole.EDGE) for stage, node in zip(PIPELINE, nodes, strict=True)}
         plan = Plan(epoch=1, video_conf=VideoConf(), flow_mapping=places)
         run = Run()
-        await self.runner.run(PIPELINE, plan, self.frame, deadline=self.clock.monotonic() + 9, run=run)
+        await self.runner.run("q-1", PIPELINE, plan, self.frame, deadline=self.clock.monotonic() + 9, run=run)
         return run
 
 
