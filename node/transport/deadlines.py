@@ -6,13 +6,14 @@ One timer for all, set to the earliest deadline. What is done in time is taken o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from node.clock import Clock, Timer
 
 K = TypeVar("K")
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
+EARLY_S: Final = 0.001  # timers are no more exact than this: what is due so soon is due
 
 
 class Deadlines(Generic[K]):
@@ -50,7 +51,7 @@ class Deadlines(Generic[K]):
 
     def _fire(self) -> None:
         self._timer, self._armed = None, NEVER
-        now = self._clock.monotonic()
+        now = self._clock.monotonic() + EARLY_S
         for key in [key for key, deadline in self._due.items() if deadline <= now]:
             del self._due[key]
             self._late(key)
