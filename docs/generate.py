@@ -137,8 +137,8 @@ def wire() -> str:
     """The envelope, the methods, their bodies, an example each."""
     kinds = _table(("kind", "name"), ((str(kind.value), kind.name) for kind in frames.Kind))
     methods = _table(
-        ("method", "asked by", "request", "reply"),
-        ((f"`{each.name}`", _callers(each), each.request.__name__, each.reply.__name__) for each in METHODS),
+        ("method", "asked by", "lane", "request", "reply"),
+        ((f"`{each.name}`", _callers(each), each.lane, each.request.__name__, each.reply.__name__) for each in METHODS),
     )
     bodies = "\n".join(_body(model) for model in _models())
     examples = "\n".join(_example(method) for method in METHODS)
@@ -149,15 +149,19 @@ Made from `node/transport/frames.py`, `node/transport/limits.py` and `node/model
 
 ## Envelope
 
-A message is a few ZeroMQ frames over a link that CURVE encrypts:
+A link has two connections that CURVE encrypts: the control lane, and the data lane for pictures and chunks. The greeting on the
+first says where the second is; by default it is the next port. What goes to one peer in one turn of the loop is one burst of ZeroMQ
+frames:
 
-    [0x{frames.MAGIC:02X} 0x{frames.VERSION:02X} header] [body] [blob] …
+    [0x{frames.MAGIC:02X} 0x{frames.VERSION:02X} head] [blob] …
 
-The header is a msgpack array (kind, id, word, remaining ms) of at most {limits.HEADER_BYTES} B, the body one msgpack value of
-at most {limits.BODY_BYTES // limits.MIB} MiB, the whole message at most {limits.MESSAGE_BYTES // limits.MIB} MiB \
-with at most {limits.BLOBS} blobs. Pictures are blobs: frames of their own, never
-packed. A deadline travels as the milliseconds that remain, at most {limits.DEADLINE_MS}. Another version is refused. A caller's
-name and roles come from its key, never from a message.
+The head is a msgpack array of at most {limits.BURST_MESSAGES} records (kind, id, word, remaining ms, body, number of blobs). A body is one
+msgpack value in bytes of its own, at most {limits.BODY_BYTES // limits.KIB} KiB, or empty; a message has at most {limits.BLOBS} blobs, and \
+{limits.CONTROL_BYTES // limits.MIB} MiB on the
+control lane, {limits.MESSAGE_BYTES // limits.MIB} MiB on the data lane. Blobs are frames of their own, in the order of their messages, \
+never packed. A deadline
+travels as the milliseconds that remain, at most {limits.DEADLINE_MS}. Another version is refused. A caller's name and roles come from
+its key, never from a message.
 
 {kinds}
 ## Methods
