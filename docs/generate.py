@@ -149,19 +149,18 @@ Made from `node/transport/frames.py`, `node/transport/limits.py` and `node/model
 
 ## Envelope
 
-A link has two connections that CURVE encrypts: the control lane, and the data lane for pictures and chunks. The greeting on the
-first says where the second is; by default it is the next port. What goes to one peer in one turn of the loop is one burst of ZeroMQ
-frames:
+A link has two connections that CURVE encrypts: the control lane, and the data lane for pictures and chunks. The greeting on
+the first says where the second is; by default it is the next port. What goes to one peer in one turn of the loop is one burst
+of ZeroMQ frames:
 
     [0x{frames.MAGIC:02X} 0x{frames.VERSION:02X} head] [blob] …
 
-The head is a msgpack array of at most {limits.BURST_MESSAGES} records (kind, id, word, remaining ms, body, number of blobs). A body is one
-msgpack value in bytes of its own, at most {limits.BODY_BYTES // limits.KIB} KiB, or empty; a message has at most {limits.BLOBS} blobs, and \
-{limits.CONTROL_BYTES // limits.MIB} MiB on the
-control lane, {limits.MESSAGE_BYTES // limits.MIB} MiB on the data lane. Blobs are frames of their own, in the order of their messages, \
-never packed. A deadline
-travels as the milliseconds that remain, at most {limits.DEADLINE_MS}. Another version is refused. A caller's name and roles come from
-its key, never from a message.
+The head is a msgpack array of at most {limits.BURST_MESSAGES} records (kind, id, word, remaining ms, body, number of blobs).
+A body is one msgpack value in bytes of its own, at most {limits.BODY_BYTES // limits.KIB} KiB, or empty. A message has at most
+{limits.BLOBS} blobs, and {limits.CONTROL_BYTES // limits.MIB} MiB on the control lane, \
+{limits.MESSAGE_BYTES // limits.MIB} MiB on the data lane. Blobs are frames of their own, in the
+order of their messages, never packed. A deadline travels as the milliseconds that remain, at most {limits.DEADLINE_MS}. Another
+version is refused. A caller's name and roles come from its key, never from a message.
 
 {kinds}
 ## Methods
