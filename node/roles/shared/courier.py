@@ -146,6 +146,9 @@ class Courier:
             return
         sequence = future.result().sequence
         self._last = max(self._last, sequence)
+        if self.refused is not None or self._closed:
+            receipt.fail(self.refused or _stops())
+            return
         self._receipts[sequence] = cast("Receipt[Value]", receipt)
         self._news.set()
         self._wake()
@@ -161,7 +164,7 @@ class Courier:
         """Ends the task; what waits is sent by the next start. Harmless when repeated."""
         self._closed = True
         await end(self._task)
-        self._fail_receipts(Unavailable("this node stops; the message is kept and will arrive"))
+        self._fail_receipts(_stops())
 
     # The task
 
@@ -297,3 +300,7 @@ class Courier:
         except TimeoutError:
             return False
         return True
+
+
+def _stops() -> Unavailable:
+    return Unavailable("this node stops; the message is kept and will arrive")
