@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Value)
 
-BATCH_BYTES: Final = 512 * 1024  # of bodies: with its header a batch stays below the 1 MiB of the control lane
+BATCH_BYTES: Final = 64 * 1024  # of bodies: 52 ms of a link of 10 Mbit/s, for which other control messages wait
+BODY_BYTES: Final = 512 * 1024  # of a single message, which then is a batch of its own; the control lane carries 1 MiB
 SETTLE_EVERY: Final = 512  # acknowledged rows that may wait to be stored as such; half of what a receiver remembers
 
 

@@ -17,7 +17,7 @@ from node.clock import Clock
 from node.errors import Busy, EcnodeError, Internal, TooLarge
 from node.model.message import DELIVERY_TAKE, Method
 from node.model.value import Value
-from node.roles.shared.courier import BATCH_BYTES, Courier, Desk, Pace, Receipt
+from node.roles.shared.courier import BODY_BYTES, Courier, Desk, Pace, Receipt
 from node.roles.shared.intake import Counts, DurableHandler, Effect, Intake
 from node.storage import Store
 from node.storage.connection import Writing
@@ -57,7 +57,7 @@ class Delivery:
         memory = await store.cluster.memory()
         streams = await store.outbox.streams()
         desk = Desk(store.outbox, transport, clock, pace or Pace(), memory, boot, os.urandom(16).hex())
-        delivery = cls(desk, Intake(store.inbox, memory, boot), streams, min(BATCH_BYTES, max_message - OVERHEAD_BYTES))
+        delivery = cls(desk, Intake(store.inbox, memory, boot), streams, min(BODY_BYTES, max_message - OVERHEAD_BYTES))
         transport.answer(DELIVERY_TAKE, delivery._intake.take)
         transport.watch(delivery._link)
         return delivery

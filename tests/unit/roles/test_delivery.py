@@ -18,7 +18,6 @@ from node import failpoints
 from node.errors import Busy, Conflict, EcnodeError, Forbidden, Internal, NotFound, Stale, TooLarge
 from node.model.cluster import Role
 from node.model.message import NODE_REPORT, Method
-from node.roles.shared import courier as couriers
 from node.roles.shared.delivery import Effect
 from node.storage import outbox
 
@@ -171,8 +170,7 @@ async def test_a_full_outbox_refuses_and_keeps_what_it_has(tmp_path, monkeypatch
         assert edge.delivery.waiting == 6
 
 
-async def test_a_body_that_no_message_carries_and_a_method_that_is_not_durable_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(couriers, "BATCH_BYTES", 64)
+async def test_a_body_that_no_message_carries_and_a_method_that_is_not_durable_are_refused(tmp_path):
     async with pair(tmp_path) as (edge, _):
         edge.delivery._body_bytes = 4
         with pytest.raises(TooLarge):
