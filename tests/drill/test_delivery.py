@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 CLOCK = SystemClock()
 SEED = 20_261_122
 DRAINED_S = 10.0
+PATIENCE_S = 3.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -66,6 +67,17 @@ class End:
     def accepted(self) -> list[int]:
         return [int(line) for line in (self.folder / "accepted").read_text().split()]
 
+    def progress(self) -> int:
+        """How many messages took effect here so far."""
+        try:
+            connection = sqlite3.connect(f"{(self.folder / 'node.db').as_uri()}?mode=ro", uri=True)
+            try:
+                return int(connection.execute("SELECT COALESCE(MAX(place), 0) FROM noted").fetchone()[0])
+            finally:
+                connection.close()
+        except sqlite3.OperationalError:  # not made yet, or held by a writer
+            return 0
+
     def noted(self) -> list[int]:
         connection = sqlite3.connect(self.folder / "node.db")
         rows = connection.execute("SELECT number FROM noted ORDER BY place").fetchall()
@@ -90,6 +102,13 @@ def ends(tmp_path: Path):
             end.kill()
 
 
+def wait_for_effects(ends: list[End], seen: list[int]) -> None:
+    """On a slow machine a storm that never lets a process come up would test nothing but starting."""
+    patient_until = CLOCK.monotonic() + PATIENCE_S
+    while CLOCK.monotonic() < patient_until and not any(end.progress() > then for end, then in zip(ends, seen, strict=True)):
+        threading.Event().wait(0.05)
+
+
 @pytest.mark.parametrize(
     "seconds", [pytest.param(12.0, marks=pytest.mark.drill_short), pytest.param(60.0, marks=pytest.mark.drill)]
 )
@@ -100,7 +119,9 @@ def test_a_kill_storm_loses_no_durable_message_and_doubles_none(ends, seconds):
         end.start()
     stop = CLOCK.monotonic() + seconds
     while CLOCK.monotonic() < stop:
+        seen = [end.progress() for end in ends]
         threading.Event().wait(chance.uniform(0.4, 1.0))
+        wait_for_effects(ends, seen)
         victim = chance.choice(ends)
         victim.kill()
         kills[victim.name] += 1
@@ -121,5 +142,5 @@ def test_a_kill_storm_loses_no_durable_message_and_doubles_none(ends, seconds):
         assert len(noted) == len(set(noted)), f"{len(noted) - len(set(noted))} messages of {sender.name} took effect twice"
     total = sum(map(len, accepted.values()))
     log.info("%d kills %s, %d accepted, drained in %.1f s", sum(kills.values()), dict(kills), total, drained_s)
-    assert sum(kills.values()) >= seconds / 2
+    assert sum(kills.values()) >= seconds / 4
     assert total >= 100 * seconds / 6
