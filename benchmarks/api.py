@@ -99,6 +99,7 @@ async def serve_door(stop: asyncio.Event, lines: asyncio.Queue[str]) -> None:
     from node.model.cluster import NodeReport, NodeView, Role, SourceReport
     from node.model.message import NODE_REPORT, Report
     from node.roles.cloud.query_manager import QueryManager
+    from node.roles.shared.delivery import Delivery
     from node.roles.shared.events import EventBus
     from node.roles.shared.news import QueryNews
     from node.roles.shared.registry import Registry
@@ -132,7 +133,14 @@ async def serve_door(stop: asyncio.Event, lines: asyncio.Queue[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="ecnode-bench-") as folder:
         store = await open_store("sqlite:///node.db", Path(folder), clock)
         store.queries.watch(QueryNews(bus))
-        manager = QueryManager(store=store, registry=registry, transport=cloud, clock=clock, members=["edge-1"])
+        manager = QueryManager(
+            store=store,
+            registry=registry,
+            transport=cloud,
+            delivery=await Delivery.open(store, cloud, clock, 1, max_message=2**20),
+            clock=clock,
+            members=["edge-1"],
+        )
         manager.register()
         await cloud.start()
         await edge.start()

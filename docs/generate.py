@@ -19,8 +19,10 @@ from node.config.reference import markdown, shape
 from node.errors import EcnodeError, Forbidden, Rejected, Unavailable, every_error
 from node.lifecycle import LifeCycle, S
 from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport, SourceState
+from node.model.delivery import Batch, BatchReply
 from node.model.message import (
     COMPUTE_RUN,
+    DELIVERY_TAKE,
     JOB_PICTURE,
     JOB_PLAN,
     JOB_PROGRESS,
@@ -53,6 +55,8 @@ HERE: Final = Path(__file__).resolve().parent
 UNBOUNDED: Final = 1e11  # the largest figure of model.value; it bounds slips of the pen, not a quantity
 
 _QUERY: Final = "q-01jd8a4e9v0000000000000000"
+_STREAM: Final = "0f4a6b1c9d2e4f5a8b7c6d5e4f3a2b1c"
+_READER: Final = "9e8d7c6b5a4f4e3d2c1b0a9f8e7d6c5b"
 _PLAN: Final = Plan(
     epoch=3,
     video_conf=VideoConf(fps=10, resolution=Resolution.P480),
@@ -129,6 +133,20 @@ EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
         ),
         JobProgressReply(wanted=True),
     ),
+    DELIVERY_TAKE.name: (
+        Batch(
+            stream=_STREAM,
+            boot=7,
+            life="c5d1f0a2b3e44756889900aabbccddee",
+            turn=18,
+            reader=_READER,
+            low=1023,
+            last=1026,
+            first=1025,
+            methods=(JOB_PROGRESS.name, JOB_PROGRESS.name),
+        ),
+        BatchReply(memory=_READER, boot=12, taken=1026, first=1025, fates=("", "")),
+    ),
 }
 """A request and a reply of every method, by its name; the tests send them through every codec."""
 
@@ -137,8 +155,11 @@ def wire() -> str:
     """The envelope, the methods, their bodies, an example each."""
     kinds = _table(("kind", "name"), ((str(kind.value), kind.name) for kind in frames.Kind))
     methods = _table(
-        ("method", "asked by", "lane", "request", "reply"),
-        ((f"`{each.name}`", _callers(each), each.lane, each.request.__name__, each.reply.__name__) for each in METHODS),
+        ("method", "asked by", "lane", "durable", "request", "reply"),
+        (
+            (f"`{it.name}`", _callers(it), it.lane, "yes" if it.durable else "", it.request.__name__, it.reply.__name__)
+            for it in METHODS
+        ),
     )
     bodies = "\n".join(_body(model) for model in _models())
     examples = "\n".join(_example(method) for method in METHODS)
@@ -165,7 +186,8 @@ version is refused. A caller's name and roles come from its key, never from a me
 {kinds}
 ## Methods
 
-Any other caller gets `{Forbidden.code}`.
+Any other caller gets `{Forbidden.code}`. A durable method does not travel by itself: `{DELIVERY_TAKE.name}` carries its
+bodies, packed, as blobs, in the order of their sequence, and whoever takes them checks for each who may ask.
 
 {methods}
 ## Bodies

@@ -30,6 +30,7 @@ from node.roles.edge.stage_runner import StageRunner
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService
+from node.roles.shared.delivery import Delivery
 from node.roles.shared.events import EventBus
 from node.roles.shared.news import NodeNews, QueryNews
 from node.roles.shared.processes import Spawner
@@ -124,6 +125,7 @@ class Node:
     def _parts(self) -> tuple[_Part, ...]:
         """The start order; the stop order is its reverse."""
         parts = [
+            _Part("delivery", _nothing, self._delivery.stop),
             _Part("transport", self._transport.start, self._transport.stop),
             self._loop("compute", self._compute.run),
         ]
@@ -149,6 +151,9 @@ class Node:
         self._held.push_async_callback(self._store.close)
         self._boot = await self._store.cluster.next_boot()
         self._transport = self._make_transport(config, self._identity, clock, self._boot)
+        self._delivery = await Delivery.open(
+            self._store, self._transport, clock, self._boot, max_message=config.transport.max_message
+        )
         self._machine = Machine(clock)
         self._registry = Registry(
             self._report,
@@ -196,6 +201,9 @@ class Node:
             ("compute_queue", "Calls that wait for a worker.", lambda: self._compute.queued),
             ("arena_free_slots", "Picture slots that nobody holds.", lambda: self._arena.free),
             ("frames_superseded", "Pictures that gave way to newer ones before a slow peer.", self._superseded),
+            ("delivery_waiting", "Durable messages that no peer has acknowledged yet.", lambda: self._delivery.waiting),
+            ("delivery_rejected", "Durable messages that a peer refused for good.", lambda: self._delivery.rejected),
+            ("delivery_old_epochs", "Batches of lives of a sender that are over.", lambda: self._delivery.counts.old_epochs),
             ("jobs", "Jobs that run on this edge.", lambda: len(self._jobs.jobs()) if self._jobs else 0),
         ):
             self._metrics.gauge(name, text).set_function(read)
@@ -210,7 +218,7 @@ class Node:
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock, self._credit)
         window = self._compute.workers + 1  # one picture waits, so that no worker idles; more would only grow old
-        bench = Bench(runner, self._compute, self._transport, self._clock, window)
+        bench = Bench(runner, self._compute, self._delivery, self._clock, window)
         jobs = JobManager(self.config.edge.sources, bench, self._spawner, self._arena)
         jobs.register(self._transport)
         return jobs
@@ -221,6 +229,7 @@ class Node:
             store=self._store,
             registry=self._registry,
             transport=self._transport,
+            delivery=self._delivery,
             clock=self._clock,
             members=[peer.name for peer in self.config.transport.allow],
         )
@@ -266,6 +275,7 @@ class Node:
         return {
             "store": self._store.healthy(),
             "transport": self._transport.healthy(),
+            "delivery": self._delivery.healthy(),
             "peers": f"no link to {', '.join(away)} yet" if away else None,
             "assets": f"missing: {', '.join(missing)}; run `ecnode assets fetch`" if missing else None,
             "loops": f"ended: {', '.join(dead)}" if dead else None,

@@ -16,6 +16,8 @@ NAMES: Final = frozenset(
     {
         "after_commit_before_ack",  # the store has the row, the caller does not know it
         "before_commit",  # the writer thread is about to commit a batch
+        "before_delivery_sent",  # a durable message is committed and not on its way yet
+        "before_delivery_settled",  # a durable message is acknowledged, and the sender has not stored that
         "before_result_sent",  # the edge has a result that the cloud has not seen
     }
 )

@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "logs": Entry("node.cli.nodes:logs", "The newest log lines of a node."),
     "id": Entry("node.cli.nodes:identity", "A node's public key and fingerprint."),
     "token": Entry("node.cli.token:token", "Give and take access to the HTTP API."),
+    "outbox": Entry("node.cli.outbox:outbox", "Durable messages of a stopped node."),
     "api": Entry("node.cli.api:api", "Send one request to the HTTP API."),
     "support-bundle": Entry("node.cli.bundle:support_bundle", "Collect what helps to find a fault, without secrets."),
     "version": Entry("node.cli.nodes:version", "The release of this command."),

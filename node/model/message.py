@@ -13,6 +13,7 @@ from typing import Annotated, Final, Generic, TypeVar
 from pydantic import AfterValidator, Field, JsonValue
 
 from node.model.cluster import NodeReport, Received, Role
+from node.model.delivery import Batch, BatchReply
 from node.model.value import Count, Items, Name, QueryId, Seconds, Value, Word63
 from node.model.video import Outcome, Pipeline, Plan, Result, Tally
 
@@ -29,13 +30,17 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Q, R]):
-    """One verb of the wire: its name, the body of the request, the body of the reply, who may ask, and on which lane."""
+    """One verb of the wire: its name, the body of the request, the body of the reply, who may ask, and on which lane.
+
+    A durable one must arrive: it is sent with `roles.shared.delivery`, saved before it is sent and applied once.
+    """
 
     name: str
     request: type[Q]
     reply: type[R]
     callers: frozenset[Role]
     lane: Lane = Lane.CONTROL
+    durable: bool = False
 
 
 class Pictures(Value):
@@ -171,7 +176,8 @@ JOB_START: Final = Method("job.start", JobStart, Received, frozenset({Role.CLOUD
 JOB_PLAN: Final = Method("job.plan", JobPlan, Received, frozenset({Role.CLOUD}))
 JOB_STOP: Final = Method("job.stop", JobStop, Received, frozenset({Role.CLOUD}))
 JOB_PICTURE: Final = Method("job.picture", JobPictureRequest, JobPictureReply, frozenset({Role.CLOUD}), Lane.DATA)
-JOB_PROGRESS: Final = Method("job.progress", JobProgress, JobProgressReply, frozenset({Role.EDGE}))
+JOB_PROGRESS: Final = Method("job.progress", JobProgress, JobProgressReply, frozenset({Role.EDGE}), durable=True)
+DELIVERY_TAKE: Final = Method("delivery.take", Batch, BatchReply, _EVERY)  # who may ask for what it carries is checked as well
 
 METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Method)

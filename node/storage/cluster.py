@@ -8,9 +8,12 @@ import peewee
 
 from node.storage.connection import Writing
 from node.storage.database import Database
-from node.storage.tables import CounterRow, compiled, insertion, slot
+from node.storage.rows import text
+from node.storage.tables import CounterRow, MarkRow, compiled, insertion, slot
 
 _BOOT: Final = "boot"
+_MEMORY: Final = "memory"
+_MARK: Final = compiled(MarkRow.select(MarkRow.value).where(MarkRow.name == slot("name")))
 _BEGIN: Final = insertion(CounterRow, ignore=True)
 _COUNT: Final = compiled(
     CounterRow.update({CounterRow.value: CounterRow.value + peewee.SQL("1")}).where(CounterRow.name == slot("name"))
@@ -23,6 +26,10 @@ class Cluster:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def memory(self) -> str:
+        """The id of this memory, made with the database: 32 hexadecimal digits. A copy of the database has the same."""
+        return await self._database.read(lambda connection: text(connection.rows(_MARK, name=_MEMORY)[0], 0))
 
     async def next_boot(self) -> int:
         """The epoch of this start: 1 the first time, one more each time it is asked; on the disk before it is returned."""

@@ -13,7 +13,7 @@ import peewee
 
 from node.errors import Internal, StorageFailed
 
-Scalar: TypeAlias = str | int | float | None
+Scalar: TypeAlias = str | int | float | bytes | None
 Row: TypeAlias = tuple[Scalar, ...]
 
 BUSY_SECONDS: Final = 5  # how long SQLite waits for another process that holds the lock, such as a backup

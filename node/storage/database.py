@@ -185,6 +185,10 @@ class Database:
         """
         return await self._writing.submit(operation)
 
+    def post(self, operation: Callable[[Writing], object]) -> asyncio.Future[object]:
+        """As `write`, for a caller that must hear of the commit even where nobody awaits it any more."""
+        return self._writing.post(operation)
+
     async def read(self, operation: Callable[[Reading], T]) -> T:
         """What `operation` finds in one snapshot, which holds every write that was acknowledged before this call.
 

@@ -90,7 +90,7 @@ def _inspect(path: Path) -> None:
     except peewee.PeeweeException as error:
         raise translated(error, place) from error
     if verdict != ("ok",):
-        raise StorageFailed(f"{place} is damaged: {verdict[0] if verdict else 'it cannot be read'}", hint=recovery(place))
+        raise StorageFailed(f"{place} is damaged: {str(verdict[0]) if verdict else 'it cannot be read'}", hint=recovery(place))
     if version == 0:
         raise StorageFailed(
             f"{place} is not a database of ecnode", hint="name another file in storage.database, or move this one away"

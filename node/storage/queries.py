@@ -14,7 +14,8 @@ from typing import Final, Literal, cast
 from peewee import fn
 
 from node.clock import Clock
-from node.errors import Busy, Conflict, NotFound
+from node.errors import Busy, Conflict, Forbidden, NotFound
+from node.model.message import JobProgress
 from node.model.video import QUERY_LIFE, Constraint, Event, Plan, Query, QueryRequest, QueryState, Result, Tally
 from node.storage import history
 from node.storage.connection import Reading, Row, Writing
@@ -56,6 +57,16 @@ class _Stored:
     number: int
     request: str
     query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A query after a progress: whether its attempt is the one that counts, and whether the query changed, or ended by it."""
+
+    query: Query
+    current: bool
+    moved: bool
+    ended: bool
 
 
 class Queries:
@@ -135,6 +146,26 @@ class Queries:
     async def begin_attempt(self, id: str) -> Query:
         """The query with its attempt counted up, the first being 1; Conflict if it is final."""
         return await self._database.write(lambda connection: _begin_attempt(connection, id))
+
+    def progress(self, node: str, progress: JobProgress) -> Callable[[Writing], Progressed]:
+        """The change that keeps what the edge `node` tells of an attempt, for whoever owns the transaction; see `told`.
+
+        Results are kept whenever they come, each once. The query itself is moved by its current attempt only, while it runs.
+
+        Raises (when it runs):
+            NotFound, Forbidden: there is no such query on that node.
+            Conflict: the attempt was never begun.
+            Invalid: a result belongs to another attempt.
+        """
+        now = self._clock.wall()
+        return lambda connection: _progress(connection, node, progress, now)
+
+    def told(self, done: Progressed) -> None:
+        """Tells the watchers of a progress that is committed."""
+        if done.moved:
+            self._told("progress", done.query)
+        if done.ended:
+            self._told("query", done.query)
 
     async def append(self, id: str, attempt: int, results: Sequence[Result], tally: Tally) -> Query:
         """The query after results of one of its attempts, in any state; repeating it changes nothing.
@@ -283,6 +314,22 @@ def _append(connection: Writing, id: str, attempt: int, results: Sequence[Result
     stored = _stored(connection, id)
     total = history.append(connection, stored.number, attempt, results, tally, total=stored.query.tally)
     return stored.query if total == stored.query.tally else _change(connection, stored, tally=total)
+
+
+def _progress(connection: Writing, node: str, progress: JobProgress, now: float) -> Progressed:
+    before = _stored(connection, progress.query).query
+    if before.node != node:
+        raise Forbidden(f"query {before.id} runs on '{before.node}', not on '{node}'")
+    current = progress.attempt == before.attempt and before.state is QueryState.RUNNING
+    tally = progress.tally
+    if not current:  # nobody works on its frames any more
+        tally = tally.settled("skipped" if before.state is QueryState.STOPPED else "failed")
+    after = _append(connection, before.id, progress.attempt, progress.results, tally)
+    if current and progress.outcome is not None:
+        event = "end" if progress.outcome.state == "finished" else "fail"
+        ended = _transition(connection, before.id, event, progress.outcome.reason, now)
+        return Progressed(ended, current=True, moved=True, ended=True)
+    return Progressed(after, current=current, moved=current, ended=False)
 
 
 def _resolve(connection: Reading, ref: str) -> str:

@@ -90,7 +90,7 @@ def decode(kind: type[V], row: Sequence[Scalar]) -> V:
     """
     nested = _nested(kind)
     fields = (
-        f'"{name}":{column if name in nested and column is not None else json.dumps(column)}'
+        f'"{name}":{str(column) if name in nested and column is not None else json.dumps(column)}'
         for name, column in zip(kind.model_fields, row, strict=True)
     )
     return parse(kind, "{" + ",".join(fields) + "}")

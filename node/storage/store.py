@@ -10,6 +10,8 @@ from node.storage.aliases import Aliases
 from node.storage.cluster import Cluster
 from node.storage.database import Database
 from node.storage.files import location
+from node.storage.inbox import Inbox
+from node.storage.outbox import Outbox
 from node.storage.queries import Queries
 
 
@@ -23,6 +25,8 @@ class Store:
         self.aliases = Aliases(database)
         self.tokens = Tokens(database)
         self.answers = Answers(database)
+        self.outbox = Outbox(database)
+        self.inbox = Inbox(database)
 
     def healthy(self) -> str | None:
         """A sentence while nothing can be written, else None."""

@@ -126,6 +126,78 @@ class AnswerRow(peewee.Model):
         indexes = ((("owner", "key"), True),)
 
 
+class MarkRow(peewee.Model):
+    """A text about the memory as a whole, such as its id."""
+
+    name = peewee.TextField(primary_key=True)
+    value = peewee.TextField()
+
+    class Meta:
+        table_name = "marks"
+
+
+class OutboxStreamRow(peewee.Model):
+    """The stream to one peer: `low` is acknowledged, `last` the newest sequence, `bytes` the bodies between both.
+
+    `reader` is the memory that acknowledged last, empty where none ever did.
+    """
+
+    peer = peewee.TextField(primary_key=True)
+    reader = peewee.TextField()
+    low = peewee.IntegerField()
+    last = peewee.IntegerField()
+    bytes = peewee.IntegerField()
+
+    class Meta:
+        table_name = "outbox_streams"
+
+
+class OutboxRow(peewee.Model):
+    """A message that is not acknowledged: the boot epoch that accepted it, and how often it was sent in vain."""
+
+    peer = peewee.TextField()
+    sequence = peewee.IntegerField()
+    boot = peewee.IntegerField()
+    method = peewee.TextField()
+    body = peewee.BlobField()
+    attempts = peewee.IntegerField()
+
+    class Meta:
+        table_name = "outbox"
+        primary_key = peewee.CompositeKey("peer", "sequence")
+
+
+class InboxStreamRow(peewee.Model):
+    """A stream of a sender, every field of `Position`."""
+
+    number = peewee.AutoField()
+    sender = peewee.TextField()
+    stream = peewee.TextField()
+    boot = peewee.IntegerField()
+    life = peewee.TextField()
+    turn = peewee.IntegerField()
+    low = peewee.IntegerField()
+    taken = peewee.IntegerField()
+
+    class Meta:
+        table_name = "inbox_streams"
+        indexes = ((("sender", "stream"), True),)
+
+
+class InboxRow(peewee.Model):
+    """A message that was taken and whose sender may ask again: the digest of its content, its fate and its reply."""
+
+    stream = peewee.ForeignKeyField(InboxStreamRow, column_name="stream", on_delete="CASCADE", index=False)
+    sequence = peewee.IntegerField()
+    digest = peewee.BlobField()
+    fate = peewee.TextField()
+    reply = peewee.BlobField()
+
+    class Meta:
+        table_name = "inbox"
+        primary_key = peewee.CompositeKey("stream", "sequence")
+
+
 def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
     for name, field in fields.items():
         table._meta.add_field(name, field)
@@ -145,6 +217,11 @@ TABLES: Final[tuple[type[peewee.Model], ...]] = (
     AliasRow,
     TokenRow,
     AnswerRow,
+    MarkRow,
+    OutboxStreamRow,
+    OutboxRow,
+    InboxStreamRow,
+    InboxRow,
 )
 
 

@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, PeerUnreachable, Problem
+from node.errors import Conflict, EcnodeError, Invalid, NotFound, PeerUnreachable, Problem
 from node.model.message import (
     JOB_PICTURE,
     JOB_PLAN,
@@ -42,9 +43,11 @@ from node.model.video import (
 )
 from node.pipeline.stage import SERVICES, check_pipeline
 from node.pipeline.video.profile import WINDOW, runtime_of
+from node.roles.shared.delivery import Delivery, Effect
 from node.roles.shared.registry import Registry
 from node.storage import Store
-from node.transport.base import Answer, Call, Transport
+from node.storage.queries import Progressed
+from node.transport.base import Peer, Transport
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +90,7 @@ class QueryManager:
         store: Store,
         registry: Registry,
         transport: Transport,
+        delivery: Delivery,
         clock: Clock,
         members: Collection[str],
     ) -> None:
@@ -94,6 +98,7 @@ class QueryManager:
         self._store = store
         self._registry = registry
         self._transport = transport
+        self._delivery = delivery
         self._clock = clock
         self._live: dict[str, Live] = {}
         self._bells: dict[str, asyncio.Event] = {}
@@ -101,7 +106,7 @@ class QueryManager:
 
     def register(self) -> None:
         """Takes the edges' results; only before the transport starts."""
-        self._transport.answer(JOB_PROGRESS, self._progress)
+        self._delivery.answer(JOB_PROGRESS, self._progress)
 
     def live(self, query_id: str) -> Live:
         """What is at hand of a query that is not over."""
@@ -312,23 +317,24 @@ class QueryManager:
             return
         raise Invalid(f"{problem.path}: {problem.message}", problems=[problem], hint="ecnode status lists the nodes")
 
-    async def _progress(self, call: Call, progress: JobProgress) -> Answer[JobProgressReply]:
-        query = await self._store.queries.get(progress.query)
-        if query.node != call.peer.name:
-            raise Forbidden(f"query {query.id} runs on '{query.node}', not on '{call.peer.name}'")
-        if progress.attempt != query.attempt or query.state is not QueryState.RUNNING:
-            return Answer(JobProgressReply(wanted=False))
-        query = await self._store.queries.append(query.id, progress.attempt, progress.results, progress.tally)
-        live = self.live(query.id)
-        live.results.extend(progress.results)
-        live.unseen.extend([*progress.results, *progress.failures])
-        if progress.outcome is not None:
-            event = "end" if progress.outcome.state == "finished" else "fail"
-            query = await self._store.queries.transition(query.id, event, progress.outcome.reason)
+    def _progress(self, peer: Peer, progress: JobProgress) -> Effect[Progressed, JobProgressReply]:
+        return Effect(
+            apply=self._store.queries.progress(peer.name, progress),
+            reply=lambda done: JobProgressReply(wanted=done.current),
+            then=partial(self._progressed, progress),
+        )
+
+    def _progressed(self, progress: JobProgress, done: Progressed) -> None:
+        self._store.queries.told(done)
+        query = done.query
+        if done.ended:
             log.info("query over", extra={"query": query.id, "state": query.state, "reason": query.reason})
             self._over(query)
+        elif done.current:
+            live = self.live(query.id)
+            live.results.extend(progress.results)
+            live.unseen.extend([*progress.results, *progress.failures])
         self._ring(query.id)
-        return Answer(JobProgressReply(wanted=True))
 
 
 def _with_figures(results: Sequence[Result], count: int) -> tuple[tuple[Result, Runtime], ...]:

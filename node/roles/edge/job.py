@@ -2,8 +2,8 @@
 
 Pictures arrive newest-wins in a mailbox of one. A bounded number of them is worked on at a time; each keeps the plan of its
 epoch from the first stage to the last, and each stage runs here or on the node that the plan names. Every picture ends as
-processed, skipped or failed, and the tally says so at every moment. Results wait in a bounded buffer until the cloud has
-acknowledged them.
+processed, skipped or failed, and the tally says so at every moment. Results go to the cloud as durable messages, each of
+which holds what has come since the one before. While not even the disk of this node takes them, pictures are skipped.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from pydantic import ValidationError
 
 from node import failpoints
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Superseded, Unavailable
-from node.model.message import JOB_PROGRESS, Failure, JobProgress, JobStart
+from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Superseded, TooLarge, Unavailable
+from node.model.message import JOB_PROGRESS, Failure, JobProgress, JobProgressReply, JobStart
 from node.model.video import Outcome, Plan, Result, Tally
 from node.pipeline.video.profile import objects_of
 from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner
 from node.roles.shared.compute_service import ComputeService
+from node.roles.shared.delivery import Delivery, Receipt
 from node.roles.shared.tasks import begin, end
-from node.transport.base import Transport
 
 log = logging.getLogger(__name__)
 
 FRAME_LIFE_S: Final = 5.0  # a picture older than this is of no use to anybody
-RESULTS_WAITING: Final = 2000  # more than a minute at 30 fps while the cloud is away
+RESULTS_WAITING: Final = 64  # not on the disk yet: two seconds at 30 fps; beyond them no picture is begun
 RESULTS_AT_ONCE: Final = 16  # × 20 kB for 256 faces with their poses: a third of what a message may hold
 FAILURES_AT_ONCE: Final = 16  # the newest; that a node fails is known after one of them
 RETRY_S: Final = 1.0
 TALLY_S: Final = 0.5  # how old the cloud's tally may be while no result comes
+LINGER_S: Final = 0.25  # for more results, while the cloud owes an answer: four rows a second are enough for one that is away
 
 
 class _Count:
@@ -72,7 +73,7 @@ class Bench:
 
     runner: StageRunner
     compute: ComputeService
-    transport: Transport
+    delivery: Delivery
     clock: Clock
     window: int
 
@@ -94,7 +95,7 @@ class Job:
         self._reader = reader
         self._runner = bench.runner
         self._compute = bench.compute
-        self._transport = bench.transport
+        self._delivery = bench.delivery
         self._clock = bench.clock
         self._window = bench.window
         self._plans = {start.plan.epoch: start.plan}
@@ -104,11 +105,13 @@ class Job:
         self._working: set[asyncio.Task[None]] = set()
         self._results: deque[Result] = deque()
         self._failures: deque[Failure] = deque(maxlen=FAILURES_AT_ONCE)
+        self._at_once = RESULTS_AT_ONCE
         self._loop_number = 0
         self._newest: tuple[Capture, Result] | None = None
         self._outcome: Outcome | None = None
         self._stopped = False
         self._news = asyncio.Event()
+        self._told = self._progress()
         self._sender: asyncio.Task[None] | None = None
 
     @property
@@ -198,7 +201,8 @@ class Job:
             self._count.skipped += 1
 
     def _work_on(self) -> None:
-        if self._mailbox is not None and len(self._working) < self._window and not self._stopped:
+        room = len(self._results) + len(self._working) < RESULTS_WAITING
+        if self._mailbox is not None and len(self._working) < self._window and room and not self._stopped:
             work = _Work(self._mailbox)
             self._mailbox = None
             task = begin(self._process(work), f"frame {work.capture.number} of {self.query}")
@@ -275,67 +279,90 @@ class Job:
         if self._newest is not None:
             self._newest[0].frame.lease.release()
         self._newest = (capture, result)
-        if len(self._results) >= RESULTS_WAITING:
-            self._results.popleft()
-            log.warning("result dropped, the cloud is away for too long", extra={"query": self.query})
         self._results.append(result)
 
     # The way to the cloud
 
     async def _send_progress(self) -> None:
-        told = self.tally()
+        receipt: Receipt[JobProgressReply] | None = None
         while True:
-            await self._something_new()
+            await self._gather(receipt)
+            if receipt is not None and receipt.answered and not await self._wanted(receipt):
+                break
             progress = self._progress()
-            if progress.tally == told and not (progress.results or progress.failures or progress.outcome):
+            if progress == self._told:
                 continue
             failpoints.hit("before_result_sent")
             try:
-                answer = await self._transport.call(self._cloud, JOB_PROGRESS, progress, timeout=FRAME_LIFE_S)
-            except Rejected as error:
-                log.error("cloud refused the results", extra={"query": self.query, "reason": error.message})
-                if not progress.results or isinstance(error, Conflict | Forbidden | NotFound):
-                    break
-                self._sent(progress)  # what one of them holds cannot be told: they are lost, the job is not
-                self._news.set()
-                continue
+                receipt = await self._delivery.send(self._cloud, JOB_PROGRESS, progress)
             except EcnodeError as error:
-                log.info("results wait", extra={"query": self.query, "reason": error.message})
-                await self._clock.sleep(RETRY_S)
-                self._news.set()
+                await self._not_kept(progress, error)
                 continue
-            self._sent(progress)
-            told = progress.tally
-            if progress.outcome is not None or not answer.body.wanted:
+            receipt.ring(self._news)
+            self._kept(progress)
+            if progress.outcome is not None:
+                await self._wanted(receipt)
                 break
-            if self._results or self._finished:
-                self._news.set()
         self._stopped = True
         self._reader.untap(self._key)
 
-    async def _something_new(self) -> None:
-        """Waits for a result or an end; what was merely skipped or taken is told a little later, many together."""
+    async def _gather(self, receipt: Receipt[JobProgressReply] | None) -> None:
+        """Waits for something to tell; what comes while the cloud owes an answer, or is but a count, waits for more."""
         try:
             async with self._clock.timeout(TALLY_S):
                 await self._news.wait()
+            async with self._clock.timeout(LINGER_S):
+                while not self._is_urgent(receipt):
+                    self._news.clear()
+                    await self._news.wait()
         except TimeoutError:
-            return
+            pass
         self._news.clear()
 
-    def _sent(self, progress: JobProgress) -> None:
+    def _is_urgent(self, receipt: Receipt[JobProgressReply] | None) -> bool:
+        if len(self._results) >= self._at_once:
+            return True
+        return bool(self._results or self._failures or self._finished) and (receipt is None or receipt.answered)
+
+    async def _wanted(self, receipt: Receipt[JobProgressReply]) -> bool:
+        """What the cloud answered, waiting for it; an answer that cannot come before this process ends changes nothing."""
+        try:
+            return (await receipt.reply()).wanted
+        except Rejected as error:
+            log.error("cloud refused the results", extra={"query": self.query, "reason": error.message})
+            return not isinstance(error, Conflict | Forbidden | NotFound)  # what one of them holds is lost, the job is not
+        except Unavailable:
+            return True
+
+    async def _not_kept(self, progress: JobProgress, error: EcnodeError) -> None:
+        if isinstance(error, TooLarge) and len(progress.results) > 1:
+            self._at_once = len(progress.results) // 2
+        elif isinstance(error, TooLarge):
+            log.error("result is lost, no message can hold it", extra={"query": self.query, "reason": error.message})
+            self._kept(progress)
+        else:
+            log.warning("results wait", extra={"query": self.query, "reason": error.message})
+            await self._clock.sleep(RETRY_S)
+        self._news.set()
+
+    def _kept(self, progress: JobProgress) -> None:
+        self._told = progress.replace(results=(), failures=())
         for failure in progress.failures:
             if self._failures and self._failures[0] is failure:
                 self._failures.popleft()
         for result in progress.results:
             if self._results and self._results[0] is result:
                 self._results.popleft()
+        if self._results or self._finished:
+            self._news.set()
+        self._work_on()
 
     @property
     def _finished(self) -> bool:
         return self._outcome is not None and not self._working and self._mailbox is None
 
     def _progress(self) -> JobProgress:
-        batch = tuple(self._results)[:RESULTS_AT_ONCE]
+        batch = tuple(self._results)[: self._at_once]
         outcome = self._outcome if self._finished and len(batch) == len(self._results) else None
         return JobProgress(
             query=self.query,

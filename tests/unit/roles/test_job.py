@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.clock import ManualClock
-from node.errors import Invalid, Malformed, PeerUnreachable, Superseded, Unavailable
-from node.model.message import JobProgress, JobProgressReply, JobStart
+from node.errors import Busy, Invalid, Malformed, NotFound, Superseded, Unavailable
+from node.model.message import JobProgress, JobStart
 from node.model.video import Placement, Plan, StageRole, VideoConf
-from node.roles.edge.job import TALLY_S, Bench, Job
+from node.roles.edge.job import RESULTS_WAITING, TALLY_S, Bench, Job
 from node.roles.edge.source_reader import Capture
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import Frame
-from node.transport.base import Answer
+from node.roles.shared.delivery import Receipt
+from node.transport.frames import pack_body
 
 PLAN = Plan(
     epoch=1,
@@ -61,19 +62,36 @@ class Runner:
 
 @dataclass
 class Cloud:
-    """The cloud's end of the results: away until it is told to be there."""
+    """What the job gives its results to: a disk that may be full, and behind it a cloud that may be away."""
 
     there: bool = False
-    taken: list[JobProgress] = field(default_factory=list)
-    chokes_on: int | None = None
+    full: bool = False
+    kept: list[JobProgress] = field(default_factory=list)
+    open: list[tuple[JobProgress, Receipt]] = field(default_factory=list)
+    refuses: Exception | None = None
+    wanted: bool = True
 
-    async def call(self, _peer, _method, progress, *, timeout):
-        if not self.there:
-            raise PeerUnreachable("away")
-        if self.chokes_on in {result.n_loop for result in progress.results}:
-            raise Malformed("too many lists and maps")
-        self.taken.append(progress)
-        return Answer(JobProgressReply(wanted=True))
+    async def send(self, _peer, method, progress):
+        if self.full:
+            raise Busy("too much waits")
+        self.kept.append(progress)
+        receipt = Receipt(method)
+        self.open.append((progress, receipt))
+        if self.there:
+            self.answer()
+        return receipt
+
+    def answer(self) -> None:
+        for _, receipt in self.open:
+            if self.refuses:
+                receipt.fail(self.refuses)
+            else:
+                receipt.settle("", pack_body({"wanted": self.wanted}))
+        self.open.clear()
+
+    @property
+    def loops(self) -> list[int]:
+        return [result.n_loop for progress in self.kept for result in progress.results]
 
 
 class Stage:
@@ -106,16 +124,14 @@ async def turns() -> None:
         await ManualClock().advance(0)
 
 
-steps = st.lists(
-    st.sampled_from(
-        ["take", "take after a gap", "done", "unavailable", "rejected", "superseded", "plan", "cloud comes", "cloud goes"]
-    ),
-    max_size=40,
+STEPS = (
+    *("take", "take after a gap", "done", "unavailable", "rejected", "superseded", "plan"),
+    *("cloud comes", "cloud goes", "disk fills", "disk has room"),
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(steps)
+@given(st.lists(st.sampled_from(STEPS), max_size=40))
 def test_captured_is_processed_plus_skipped_plus_failed_at_every_moment(script):
     async def live() -> None:
         stage = Stage()
@@ -138,6 +154,9 @@ def test_captured_is_processed_plus_skipped_plus_failed_at_every_moment(script):
                     stage.job.use(PLAN.replace(epoch=stage.number + 2))
                 case "cloud comes" | "cloud goes":
                     stage.cloud.there = step == "cloud comes"
+                    stage.cloud.answer()
+                case "disk fills" | "disk has room":
+                    stage.cloud.full = step == "disk fills"
             stage.check()
         await stage.job.stop()
         await turns()
@@ -174,16 +193,47 @@ async def test_a_picture_that_gave_way_to_a_newer_one_is_skipped_not_failed():
     stage.arena.close()
 
 
-async def test_results_wait_for_a_cloud_that_is_away_and_come_once():
+async def test_results_that_come_while_the_cloud_is_away_are_kept_a_few_at_a_time_and_once():
     stage = Stage()
     stage.job.start()
-    for _ in range(3):
+    for _ in range(9):
         stage.take()
         await stage.settle(None)
-    stage.cloud.there = True
     await stage.clock.advance(5.0)
-    loops = [result.n_loop for progress in stage.cloud.taken for result in progress.results]
-    assert loops == [1, 2, 3]
+    assert stage.cloud.loops == list(range(1, 10))
+    assert len(stage.cloud.kept) == 2  # the first at once, the others together
+    await stage.job.stop()
+    stage.arena.close()
+
+
+async def test_while_the_disk_takes_no_results_pictures_are_skipped_and_none_is_lost():
+    stage = Stage()
+    stage.cloud.there = stage.cloud.full = True
+    stage.job.start()
+    for _ in range(RESULTS_WAITING + 20):
+        stage.take()
+        await stage.settle(None)
+    tally = stage.job.tally()
+    assert (tally.processed, tally.skipped, tally.in_flight) == (RESULTS_WAITING, 19, 1)
+    stage.cloud.full = False
+    await stage.clock.advance(5.0)
+    await stage.settle(None)
+    await stage.clock.advance(1.0)
+    assert stage.cloud.loops == list(range(1, RESULTS_WAITING + 2))
+    await stage.job.stop()
+    stage.arena.close()
+
+
+async def test_a_job_that_the_cloud_does_not_want_any_more_ends():
+    stage = Stage()
+    stage.cloud.wanted = False
+    stage.job.start()
+    stage.take()
+    await stage.settle(None)
+    assert not stage.job.over
+    stage.cloud.answer()
+    await stage.clock.advance(1.0)
+    assert stage.job.over
     await stage.job.stop()
     stage.arena.close()
 
@@ -195,13 +245,13 @@ async def test_what_was_merely_skipped_is_told_together_and_soon():
     for _ in range(5):
         stage.take(skipped_before=2)
         await turns()
-    assert stage.cloud.taken == []
+    assert stage.cloud.kept == []
     await stage.clock.advance(TALLY_S)
     await turns()
-    assert [progress.tally for progress in stage.cloud.taken] == [stage.job.tally()]
+    assert [progress.tally for progress in stage.cloud.kept] == [stage.job.tally()]
     await stage.clock.advance(4 * TALLY_S)
     await turns()
-    assert len(stage.cloud.taken) == 1, "an unchanged tally is not told again"
+    assert len(stage.cloud.kept) == 1, "an unchanged tally is not told again"
     await stage.job.stop()
     stage.arena.close()
 
@@ -213,7 +263,7 @@ async def test_a_frame_lost_for_want_of_a_node_is_told_with_its_stage_once():
     for error in (Unavailable("gone"), Invalid("its own fault"), None):
         stage.take()
         await stage.settle(error)
-    told = [(failure.plan_epoch, failure.stage) for progress in stage.cloud.taken for failure in progress.failures]
+    told = [(failure.plan_epoch, failure.stage) for progress in stage.cloud.kept for failure in progress.failures]
     assert told == [(1, "face_detection")]
     await stage.job.stop()
     stage.arena.close()
@@ -227,9 +277,9 @@ async def test_the_outcome_comes_with_the_last_result_and_ends_the_job():
     await turns()
     stage.job.source_ended(None)
     await turns()
-    assert all(progress.outcome is None for progress in stage.cloud.taken)
+    assert all(progress.outcome is None for progress in stage.cloud.kept)
     await stage.settle(None)
-    last = stage.cloud.taken[-1]
+    last = stage.cloud.kept[-1]
     assert (last.outcome.state, last.tally.in_flight) == ("finished", 0)
     assert stage.job.over
     await stage.job.stop()
@@ -247,20 +297,34 @@ async def test_an_output_too_large_for_a_result_fails_its_frame_only():
     await stage.settle(None)
     tally = stage.job.tally()
     assert (tally.captured, tally.processed, tally.failed) == (2, 1, 1)
-    assert [result.n_loop for progress in stage.cloud.taken for result in progress.results] == [1]
+    assert [result.n_loop for progress in stage.cloud.kept for result in progress.results] == [1]
     await stage.job.stop()
     stage.arena.close()
 
 
 async def test_results_that_the_cloud_cannot_read_are_lost_and_the_job_goes_on():
     stage = Stage()
-    stage.cloud.there, stage.cloud.chokes_on = True, 1
+    stage.cloud.there, stage.cloud.refuses = True, Malformed("too many lists and maps")
     stage.job.start()
-    for _ in range(2):
-        stage.take()
-        await stage.settle(None)
+    stage.take()
+    await stage.settle(None)
+    stage.cloud.refuses = None
+    stage.take()
+    await stage.settle(None)
+    await stage.clock.advance(1.0)
     assert not stage.job.over
-    assert stage.cloud.taken[-1].results[-1].n_loop == 2
-    assert stage.cloud.taken[-1].tally.processed == 2
+    assert stage.cloud.loops == [1, 2]
+    await stage.job.stop()
+    stage.arena.close()
+
+
+async def test_a_job_whose_query_is_unknown_to_the_cloud_ends():
+    stage = Stage()
+    stage.cloud.there, stage.cloud.refuses = True, NotFound("no query is called so")
+    stage.job.start()
+    stage.take()
+    await stage.settle(None)
+    await stage.clock.advance(1.0)
+    assert stage.job.over
     await stage.job.stop()
     stage.arena.close()

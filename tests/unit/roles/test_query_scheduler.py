@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
+from delivering import Sender
 from pydantic import ValidationError
 from reports import PATIENT, a_report
 
@@ -41,10 +42,12 @@ from node.pipeline.video.planner.base import Scheduler, load_scheduler
 from node.pipeline.video.profile import runtime_of
 from node.roles.cloud.query_manager import QueryManager
 from node.roles.cloud.scheduler import CALL_TIMEOUT_S, NO_OFFER_PATIENCE_S, QueryScheduler
+from node.roles.shared.delivery import Delivery
 from node.roles.shared.registry import Registry
 from node.storage import open_store
 from node.transport.base import Answer
-from node.transport.loopback import LoopbackHub
+from node.transport.limits import MESSAGE_BYTES
+from node.transport.loopback import LoopbackHub, LoopbackTransport
 from node.transport.options import LinkOptions
 
 SERVICES = tuple(
@@ -76,6 +79,7 @@ class Edge:
         self.transport.answer(JOB_PLAN, self._plan)
         self.transport.answer(JOB_STOP, self._stop)
         await self.transport.start()
+        self.sender = Sender(self.transport, "cloud-1")
 
     async def report(self) -> None:
         report: NodeReport = a_report(
@@ -92,7 +96,7 @@ class Edge:
 
     async def progress(self, query: Query, **changes: object) -> bool:
         message = JobProgress(query=query.id, attempt=query.attempt, tally=Tally()).replace(**changes)
-        return (await self.transport.call("cloud-1", JOB_PROGRESS, message, timeout=1.0)).body.wanted
+        return (await self.sender.send(JOB_PROGRESS, message)).wanted
 
     async def _start(self, _call, message: JobStart) -> Answer[Received]:
         if self.refuses:
@@ -139,10 +143,15 @@ class Stumbling:
 
 
 class Cloud:
-    def __init__(self, hub: LoopbackHub, clock: ManualClock, store) -> None:
+    @classmethod
+    async def make(cls, hub: LoopbackHub, clock: ManualClock, store) -> Cloud:
+        transport = hub.transport("cloud-1", {Role.CLOUD}, clock, LinkOptions("cloud-1", **PATIENT))
+        return cls(transport, clock, store, await Delivery.open(store, transport, clock, 1, max_message=MESSAGE_BYTES))
+
+    def __init__(self, transport: LoopbackTransport, clock: ManualClock, store, delivery: Delivery) -> None:
         self.clock = clock
         self.store = store
-        self.transport = hub.transport("cloud-1", {Role.CLOUD}, clock, LinkOptions("cloud-1", **PATIENT))
+        self.transport = transport
         here = a_report("cloud-1", Role.CLOUD, workers=1, services=SERVICES)
         self.registry = Registry(lambda: here, clock, suspect_after=6.0, dead_after=20.0)
         self.registry.register(self.transport)
@@ -151,6 +160,7 @@ class Cloud:
             store=store,
             registry=self.registry,
             transport=self.transport,
+            delivery=delivery,
             clock=clock,
             members=["edge-1", "edge-2"],
         )
@@ -177,7 +187,7 @@ class Cloud:
 async def system(tmp_path):
     clock, hub = ManualClock(), LoopbackHub()
     store = await open_store("sqlite:///:memory:", tmp_path, clock)
-    cloud, edge = Cloud(hub, clock, store), Edge(hub, clock)
+    cloud, edge = await Cloud.make(hub, clock, store), Edge(hub, clock)
     await cloud.transport.start()
     await edge.open()
     await clock.advance(0.0)
@@ -260,10 +270,32 @@ async def test_results_are_kept_and_an_outcome_ends_the_query(system):
     assert not await edge.progress(query)
 
 
-async def test_results_of_an_older_attempt_are_not_wanted(system):
+async def test_results_of_an_attempt_that_was_never_begun_are_refused(system):
     cloud, edge = system
     query = await started(cloud, edge)
-    assert not await edge.progress(query.replace(attempt=0))
+    with pytest.raises(Conflict, match="never begun"):
+        await edge.progress(query.replace(attempt=7))
+
+
+async def test_results_of_a_superseded_attempt_are_kept_and_move_nothing(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    await next_attempt(cloud, query)
+    tally = Tally(captured=4, processed=4, in_flight=1)
+    late = await edge.progress(query, results=(a_result(query),), tally=tally, outcome=Outcome(state="finished"))
+    assert not late
+    after = await cloud.store.queries.get(query.id)
+    assert (after.state, after.tally) == ("running", Tally(captured=5, processed=4, failed=1))
+    assert [result for _, result in await cloud.manager.results(query.id, 0, 10, 0.0)] == [a_result(query)]
+
+
+async def test_results_that_come_after_a_stop_are_kept_and_add_up(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    await cloud.manager.stop(query.id)
+    assert not await edge.progress(query, results=(a_result(query),), tally=Tally(captured=2, processed=2, in_flight=1))
+    after = await cloud.store.queries.get(query.id)
+    assert (after.state, after.tally) == ("stopped", Tally(captured=3, processed=2, skipped=1))
 
 
 async def test_a_changed_constraint_reaches_the_edge_as_a_newer_plan(system):
