@@ -20,6 +20,8 @@ from node.errors import EcnodeError, Forbidden, Rejected, Unavailable, every_err
 from node.lifecycle import LifeCycle, S
 from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport, SourceState
 from node.model.message import (
+    BLOB_CHUNK,
+    BLOB_MANIFEST,
     COMPUTE_RUN,
     JOB_PICTURE,
     JOB_PLAN,
@@ -28,6 +30,9 @@ from node.model.message import (
     JOB_STOP,
     METHODS,
     NODE_REPORT,
+    BlobReply,
+    BlobRequest,
+    ChunkRequest,
     ComputeReply,
     ComputeRequest,
     JobPictureReply,
@@ -53,6 +58,7 @@ HERE: Final = Path(__file__).resolve().parent
 UNBOUNDED: Final = 1e11  # the largest figure of model.value; it bounds slips of the pen, not a quantity
 
 _QUERY: Final = "q-01jd8a4e9v0000000000000000"
+_BLOB: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _PLAN: Final = Plan(
     epoch=3,
     video_conf=VideoConf(fps=10, resolution=Resolution.P480),
@@ -129,6 +135,8 @@ EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
         ),
         JobProgressReply(wanted=True),
     ),
+    BLOB_MANIFEST.name: (BlobRequest(blob=_BLOB), BlobReply(size=268_435_456)),
+    BLOB_CHUNK.name: (ChunkRequest(blob=_BLOB, offset=7_340_032, length=1_048_576), Received()),
 }
 """A request and a reply of every method, by its name; the tests send them through every codec."""
 

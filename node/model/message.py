@@ -12,6 +12,7 @@ from typing import Annotated, Final, Generic, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from node.model.blob import CHUNK_BYTES, BlobId, BlobSize
 from node.model.cluster import NodeReport, Received, Role
 from node.model.value import Count, Items, Name, QueryId, Seconds, Value, Word63
 from node.model.video import Outcome, Pipeline, Plan, Result, Tally
@@ -162,6 +163,26 @@ class ReportReply(Value):
     name: Name
 
 
+class BlobRequest(Value):
+    """How is this blob made up? To know its id is to be allowed to read it."""
+
+    blob: BlobId
+
+
+class BlobReply(Value):
+    """Its size. Reply blob: the SHA-256 of each chunk of 1 MiB, 32 bytes each, in order."""
+
+    size: BlobSize
+
+
+class ChunkRequest(Value):
+    """Give a part of this blob, at most one chunk. Reply blob: those bytes, no more and no less."""
+
+    blob: BlobId
+    offset: BlobSize
+    length: Annotated[int, Field(ge=1, le=CHUNK_BYTES)]
+
+
 _COMPUTING: Final = frozenset({Role.CLOUD, Role.EDGE})
 _EVERY: Final = frozenset(Role)
 
@@ -172,6 +193,8 @@ JOB_PLAN: Final = Method("job.plan", JobPlan, Received, frozenset({Role.CLOUD}))
 JOB_STOP: Final = Method("job.stop", JobStop, Received, frozenset({Role.CLOUD}))
 JOB_PICTURE: Final = Method("job.picture", JobPictureRequest, JobPictureReply, frozenset({Role.CLOUD}), Lane.DATA)
 JOB_PROGRESS: Final = Method("job.progress", JobProgress, JobProgressReply, frozenset({Role.EDGE}))
+BLOB_MANIFEST: Final = Method("blob.manifest", BlobRequest, BlobReply, _EVERY)
+BLOB_CHUNK: Final = Method("blob.chunk", ChunkRequest, Received, _EVERY)
 
 METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Method)
