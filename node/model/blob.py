@@ -40,17 +40,16 @@ def check_id(text: str) -> str:
 
 
 class BlobInfo(Value):
-    """One blob of a store; while it comes in, `received` is below `size`. `changed_at` is when the last of it was written."""
+    """One blob of a store. Until it is complete it cannot be read: `received` of its bytes are there, not all proven yet.
+
+    `changed_at` is when the last of them was written.
+    """
 
     id: BlobId
     size: BlobSize
     received: Count
+    complete: bool
     changed_at: Seconds
-
-    @property
-    def complete(self) -> bool:
-        """Whether it can be read."""
-        return self.received == self.size
 
 
 @dataclass(frozen=True, slots=True)

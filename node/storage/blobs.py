@@ -119,7 +119,7 @@ class FolderBlobs:
         found, leftovers = await self._threads.run(self._folder.prepare)
         for blob in found:
             self._complete[blob.id] = BlobInfo(
-                id=blob.id, size=blob.size, received=blob.size, changed_at=max(blob.changed_at, 0.0)
+                id=blob.id, size=blob.size, received=blob.size, complete=True, changed_at=max(blob.changed_at, 0.0)
             )
         for left in sorted(leftovers, key=lambda left: left.changed_at):
             self._parts[left.manifest.id] = left
@@ -251,7 +251,7 @@ class FolderBlobs:
         if known is not None:
             return known
         size = manifest.size
-        info = BlobInfo(id=manifest.id, size=size, received=size, changed_at=self._clock.wall())
+        info = BlobInfo(id=manifest.id, size=size, received=size, complete=True, changed_at=self._clock.wall())
         self._complete[manifest.id] = info
         self.held += size
         return info
@@ -280,7 +280,8 @@ class FolderBlobs:
             if id not in self._complete:
                 changed_at = part.changed_at if isinstance(part, Leftover) else self._clock.wall()
                 marks = Marks(part.manifest.layout, part.marks) if isinstance(part, Leftover) else part.marks
-                yield BlobInfo(id=id, size=part.manifest.size, received=marks.received, changed_at=max(changed_at, 0.0))
+                size, received = part.manifest.size, marks.received
+                yield BlobInfo(id=id, size=size, received=received, complete=False, changed_at=max(changed_at, 0.0))
 
 
 def _still_good(left: Leftover | None, manifest: Manifest) -> Marks:

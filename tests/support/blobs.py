@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -50,6 +52,12 @@ class BlobNode:
         self.store = store
         self.blobs = BlobService(store, CLOCK)
         self.blobs.register(transport)
+        self._ups: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        transport.watch(lambda peer, up: self._ups[peer.name].set() if up else None)
+
+    async def linked(self, peer: str) -> None:
+        async with CLOCK.timeout(5):
+            await self._ups[peer].wait()
 
     async def give(self, data: bytes) -> str:
         return (await self.store.put(parts(data))).id

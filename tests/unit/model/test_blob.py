@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.errors import Invalid
-from node.model.blob import BLOB_MOST, CHUNK_BYTES, DIGEST_BYTES, PIECE_BYTES, BlobInfo, Layout, Manifest, Marks, check_id
+from node.model.blob import BLOB_MOST, CHUNK_BYTES, DIGEST_BYTES, PIECE_BYTES, Layout, Manifest, Marks, check_id
 
 ID = hashlib.sha256(b"abc").hexdigest()
 SIZES = st.one_of(
@@ -99,8 +99,3 @@ def test_a_manifest_knows_the_content_of_a_chunk() -> None:
     manifest = Manifest(ID, 3, hashlib.sha256(b"abc").digest())
     assert manifest.fits(0, b"abc")
     assert not manifest.fits(0, b"abd")
-
-
-def test_a_blob_is_complete_when_all_of_it_was_received() -> None:
-    assert BlobInfo(id=ID, size=3, received=3, changed_at=0.0).complete
-    assert not BlobInfo(id=ID, size=3, received=2, changed_at=0.0).complete
