@@ -28,6 +28,7 @@ from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
 from node.roles.edge.stage_runner import StageRunner
 from node.roles.shared.arena import FrameArena
+from node.roles.shared.blobs import BlobService
 from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.events import EventBus
@@ -37,6 +38,7 @@ from node.roles.shared.registry import Registry
 from node.roles.shared.reporter import Machine, Reporter
 from node.roles.shared.tasks import begin, end
 from node.storage import open_store
+from node.storage.blobs import FolderBlobs
 from node.transport.auth import Directory
 from node.transport.base import LinkState, Peer, Transport
 from node.transport.keys import Identity, fingerprint, load_or_create
@@ -125,6 +127,7 @@ class Node:
         """The start order; the stop order is its reverse."""
         parts = [
             _Part("transport", self._transport.start, self._transport.stop),
+            _Part("blobs", _nothing, self._blobs.stop),
             self._loop("compute", self._compute.run),
         ]
         if self._jobs is not None:
@@ -157,6 +160,11 @@ class Node:
             dead_after=config.transport.dead_after,
         )
         self._registry.register(self._transport)
+        self._objects = FolderBlobs(config.node.data_dir / config.storage.objects, clock, config.storage.blob_quota)
+        self._held.push_async_callback(self._objects.close)
+        await self._objects.start()
+        self._blobs = BlobService(self._objects, clock)
+        self._blobs.register(self._transport)
         self._bus = EventBus()
         self._store.queries.watch(QueryNews(self._bus))
         self._news = NodeNews(self._bus, self._registry, clock)
@@ -196,6 +204,10 @@ class Node:
             ("compute_queue", "Calls that wait for a worker.", lambda: self._compute.queued),
             ("arena_free_slots", "Picture slots that nobody holds.", lambda: self._arena.free),
             ("frames_superseded", "Pictures that gave way to newer ones before a slow peer.", self._superseded),
+            ("blob_bytes", "Bytes that blobs take, with those reserved for what comes in.", lambda: self._objects.held),
+            ("blob_bytes_served", "Bytes of blobs that peers were given.", lambda: self._blobs.figures.served),
+            ("blob_bytes_received", "Bytes of blobs that peers gave.", lambda: self._blobs.figures.received),
+            ("blob_chunks_refused", "Chunks that did not have their digest.", lambda: self._blobs.figures.wrong_chunks),
             ("jobs", "Jobs that run on this edge.", lambda: len(self._jobs.jobs()) if self._jobs else 0),
         ):
             self._metrics.gauge(name, text).set_function(read)
