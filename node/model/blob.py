@@ -1,8 +1,9 @@
 """What is a blob, and into which pieces is it cut?
 
-A blob is bytes under the SHA-256 of the whole of them, so that `sha256sum` names it too. It is described by its size and the
-digest of each chunk of 1 MiB. The id does not cover those digests: they say early which chunk is wrong, the id has the last
-word. What is written down while a blob comes in are pieces, a quarter of a chunk each.
+A blob is bytes under the SHA-256 of the whole of them, so that `sha256sum` names it too. It is described by its size and a
+digest for each chunk of 1 MiB: that of everything up to the chunk's end. So one pass over the bytes makes and proves all
+digests, and the last of them is the id. The others are only somebody's word until then: they say early which chunk is wrong.
+What is written down while a blob comes in are pieces, a quarter of a chunk each.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ class BlobInfo(Value):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """How the content of a blob is said to be: its size and the digests of its chunks, one behind the other."""
+    """How the content of a blob is said to be: its size and the digests of its chunks, one behind the other.
+
+    Raises:
+        Invalid: the parts do not fit each other, or not the id.
+    """
 
     id: str
     size: int
@@ -66,6 +71,8 @@ class Manifest:
             raise Invalid(f"a blob of {self.size} bytes", hint=f"at most {BLOB_MOST}")
         if len(self.digests) != self.layout.chunks * DIGEST_BYTES:
             raise Invalid(f"{len(self.digests)} bytes of digests for a blob of {self.size}", hint="32 for each MiB begun")
+        if (self.digests[-DIGEST_BYTES:] or hashlib.sha256().digest()).hex() != self.id:
+            raise Invalid("the last digest is not the id", hint="it is that of the whole")
 
     @property
     def layout(self) -> Layout:
@@ -73,12 +80,8 @@ class Manifest:
         return Layout(self.size)
 
     def digest(self, chunk: int) -> bytes:
-        """What a chunk must hash to."""
+        """What everything up to the end of a chunk must hash to."""
         return self.digests[chunk * DIGEST_BYTES : (chunk + 1) * DIGEST_BYTES]
-
-    def fits(self, chunk: int, content: bytes | bytearray | memoryview) -> bool:
-        """Whether that is the content of a chunk."""
-        return hashlib.sha256(content).digest() == self.digest(chunk)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ class BlobRequest(Value):
 
 
 class BlobReply(Value):
-    """Its size. Reply blob: the SHA-256 of each chunk of 1 MiB, 32 bytes each, in order."""
+    """Its size. Reply blob: for each chunk of 1 MiB the SHA-256 of everything up to its end, 32 bytes each, in order."""
 
     size: BlobSize
 

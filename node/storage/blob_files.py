@@ -19,7 +19,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
-from node.errors import NotFound, StorageFailed
+from node.errors import Invalid, NotFound, StorageFailed
 from node.model.blob import BLOB_MOST, CHUNK_BYTES, DIGEST_BYTES, Layout, Manifest, check_id
 
 INCOMING: Final = "incoming"
@@ -132,8 +132,10 @@ class BlobFolder:
                 changed_at = os.fstat(file.fileno()).st_mtime
         except OSError:
             return None
-        complete = len(digests) == layout.chunks * DIGEST_BYTES and len(marks) == layout.pieces
-        return Leftover(Manifest(id, size, digests), marks, changed_at) if complete else None
+        try:
+            return Leftover(Manifest(id, size, digests), marks, changed_at) if len(marks) == layout.pieces else None
+        except Invalid:
+            return None
 
     # a blob that comes in
 
@@ -209,10 +211,15 @@ class BlobFolder:
             content = b""
         if len(content) == length + DIGEST_BYTES and hashlib.sha256(content[:length]).digest() == content[length:]:
             return content[:length]
-        buffer = bytearray(CHUNK_BYTES)
+        buffer = memoryview(bytearray(CHUNK_BYTES))
+        whole, found = hashlib.sha256(), bytearray()
         with self.open(id) as file:
-            found = [hashlib.sha256(memoryview(buffer)[:count]).digest() for count in iter(lambda: file.readinto(buffer), 0)]
-        manifest = Manifest(id, size, b"".join(found))
+            while count := file.readinto(buffer):
+                whole.update(buffer[:count])
+                found += whole.digest()
+        if whole.hexdigest() != id:
+            raise StorageFailed(f"the file of blob {id[:12]} is damaged", hint="delete the blob and put it again")
+        manifest = Manifest(id, size, bytes(found))
         with told(f"blob {id[:12]}"):
             self._write_sums(manifest)
         return manifest.digests

@@ -25,7 +25,6 @@ class Intake:
         self._threads = threads
         self._most = most
         self._whole = hashlib.sha256()
-        self._chunk = hashlib.sha256()
         self._digests = bytearray()
         self._path = Path()
         self._file = -1
@@ -83,30 +82,25 @@ class Intake:
         with told("a new blob"):
             self._begin()
             write_all(self._file, block, offset)
-        self._whole.update(block)
         rest = memoryview(block)
         while rest:
             room = CHUNK_BYTES - offset % CHUNK_BYTES
-            self._chunk.update(rest[:room])
+            self._whole.update(rest[:room])
             offset += len(rest[:room])
             rest = rest[room:]
             if offset % CHUNK_BYTES == 0:
-                self._end_chunk()
+                self._digests += self._whole.digest()
 
     def _end(self) -> Manifest:
         with told("a new blob"):
             self._begin()
         if self.size % CHUNK_BYTES:
-            self._end_chunk()
+            self._digests += self._whole.digest()
         return Manifest(self._whole.hexdigest(), self.size, bytes(self._digests))
 
     def _begin(self) -> None:
         if self._file < 0:
             self._path, self._file = self._folder.fresh()
-
-    def _end_chunk(self) -> None:
-        self._digests += self._chunk.digest()
-        self._chunk = hashlib.sha256()
 
     def _close(self) -> None:
         if self._file >= 0:

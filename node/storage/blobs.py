@@ -38,10 +38,14 @@ class Receiving(Protocol):
         """Keeps pieces that follow each other; they survive a kill from then on."""
 
     async def check(self, chunk: int) -> bool:
-        """Whether a chunk that is there whole has its digest; where not, it has to come again."""
+        """Whether the first chunk that is not proven yet has its digest; where not, it has to come again."""
 
-    async def finish(self) -> BlobInfo | None:
-        """The durable blob; None where every chunk fits the digests and the whole not the id: the digests are false."""
+    async def finish(self) -> BlobInfo:
+        """The durable blob, once every chunk is proven.
+
+        Raises:
+            Conflict: one is not.
+        """
 
     async def close(self) -> None:
         """Keeps what is there for a later run. Harmless when repeated."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
-from blobs import CLOCK, content, digests_of, id_of, parts
+from blobs import CLOCK, content, digests_of, id_of, lying_digests, parts
 
 from node.errors import Conflict, EcnodeError, Invalid, NotFound, StorageFailed, TooLarge
 from node.model.blob import CHUNK_BYTES, PIECE_BYTES, Manifest
@@ -74,7 +74,10 @@ async def write(part: Receiving, data: bytes, pieces: range | None = None) -> No
 async def complete(part: Receiving, data: bytes) -> bool:
     """Whether all of it came in, and fits."""
     await write(part, data)
-    return all([await part.check(chunk) for chunk in range(part.manifest.layout.chunks)])
+    for chunk in range(part.manifest.layout.chunks):
+        if not await part.check(chunk):
+            return False
+    return True
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -192,9 +195,8 @@ async def test_pieces_come_in_in_any_order(store: BlobStore) -> None:
     pieces = range(part.manifest.layout.pieces)
     for piece in reversed(pieces):
         await write(part, DATA, range(piece, piece + 1))
-    assert [await part.check(chunk) for chunk in (2, 0, 1)] == [True, True, True]
+    assert [await part.check(chunk) for chunk in (0, 1, 2)] == [True, True, True]
     info = await part.finish()
-    assert info is not None
     assert await store.stat(ID) == info
     assert await store.read(ID, 0, len(DATA)) == DATA
     assert (await store.manifest(ID)).digests == digests_of(DATA)
@@ -218,8 +220,11 @@ async def test_a_wrong_chunk_has_to_come_again(store: BlobStore) -> None:
     wrong[CHUNK_BYTES + 3] ^= 1
     assert not await complete(part, bytes(wrong))
     assert [part.marks.has(chunk) for chunk in range(3)] == [True, False, True]
+    for chunk in (1, 2):
+        with pytest.raises(Conflict):
+            await part.check(chunk)
     assert await complete(part, DATA)
-    assert await part.finish() is not None
+    await part.finish()
 
 
 async def test_what_is_there_is_never_written_again(store: BlobStore) -> None:
@@ -227,7 +232,7 @@ async def test_what_is_there_is_never_written_again(store: BlobStore) -> None:
     await write(part, DATA)
     await asyncio.gather(*(write(part, bytes(len(DATA))) for _ in range(3)))
     assert await complete(part, bytes(len(DATA)))
-    assert await part.finish() is not None
+    await part.finish()
     assert await store.read(ID, 0, len(DATA)) == DATA
 
 
@@ -248,17 +253,20 @@ async def test_pieces_of_another_length_are_refused(store: BlobStore) -> None:
     await part.close()
 
 
-async def test_false_digests_are_found_out_by_the_id(store: BlobStore) -> None:
+async def test_false_digests_cannot_be_fitted_to_the_end(store: BlobStore) -> None:
     lie = content(len(DATA), seed=9)
-    part = await store.receive(manifest_of(lie, id=ID))
-    assert await complete(part, lie)
-    assert await part.finish() is None
+    part = await store.receive(manifest_of(DATA, digests=lying_digests(lie, DATA)))
+    await write(part, lie)
+    assert [await part.check(chunk) for chunk in range(3)] == [True, True, False]
+    with pytest.raises(Conflict):
+        await part.finish()
+    await part.close()
     with pytest.raises(NotFound):
         await store.stat(ID)
     again = await store.receive(manifest_of(DATA))
     assert again.marks.received == 0
     assert await complete(again, DATA)
-    assert await again.finish() is not None
+    await again.finish()
 
 
 async def test_an_aborted_fetch_is_gone_on_with_after_a_restart(place: Place) -> None:
@@ -272,7 +280,7 @@ async def test_an_aborted_fetch_is_gone_on_with_after_a_restart(place: Place) ->
     again = await store.receive(found)
     assert again.marks.received == 6 * PIECE_BYTES
     assert await complete(again, DATA)
-    assert await again.finish() is not None
+    await again.finish()
     assert await store.read(ID, 0, len(DATA)) == DATA
     assert await store.begun(ID) is None
 
@@ -286,17 +294,18 @@ async def test_chunks_that_a_new_list_agrees_with_stay(store: BlobStore) -> None
     again = await store.receive(manifest_of(DATA))
     assert [again.marks.has(chunk) for chunk in range(3)] == [False, True, True]
     assert await complete(again, DATA)
-    assert await again.finish() is not None
+    await again.finish()
 
 
 async def test_a_list_of_another_size_begins_anew(store: BlobStore) -> None:
-    part = await store.receive(manifest_of(content(6 * CHUNK_BYTES), id=ID))
-    await write(part, content(6 * CHUNK_BYTES))
+    longer = DATA + bytes(4 * CHUNK_BYTES)
+    part = await store.receive(manifest_of(longer, id=ID, digests=lying_digests(longer, DATA)))
+    await write(part, longer)
     await part.close()
     again = await store.receive(manifest_of(DATA))
     assert again.marks.received == 0
     assert await complete(again, DATA)
-    assert await again.finish() is not None
+    await again.finish()
     assert await store.read(ID, 0, len(DATA)) == DATA
 
 
@@ -327,7 +336,7 @@ async def test_an_abandoned_part_gives_way_and_a_running_one_does_not(store: Blo
     with pytest.raises(StorageFailed):
         await store.put(parts(content(3 * CHUNK_BYTES, 4)))
     assert await complete(running, content(3 * CHUNK_BYTES, 1))
-    assert await running.finish() is not None
+    await running.finish()
 
 
 async def test_one_blob_comes_in_once_at_a_time(store: BlobStore) -> None:
@@ -349,7 +358,7 @@ async def test_a_blob_that_is_put_while_it_comes_in_is_there_once(store: BlobSto
     await write(part, DATA, range(3))
     await store.put(parts(DATA))
     assert await complete(part, DATA)
-    assert await part.finish() is not None
+    await part.finish()
     assert len(await store.list()) == 1
     await store.delete(ID)
     await store.put(parts(content(QUOTA)))
@@ -358,6 +367,5 @@ async def test_a_blob_that_is_put_while_it_comes_in_is_there_once(store: BlobSto
 async def test_a_blob_of_nothing_comes_in_too(store: BlobStore) -> None:
     part = await store.receive(manifest_of(b""))
     info = await part.finish()
-    assert info is not None
     assert info.complete
     assert await store.read(info.id, 0, 0) == b""

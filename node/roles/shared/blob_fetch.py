@@ -1,9 +1,9 @@
 """How does one blob come in from several peers, some of which may be slow, dead or lying?
 
-The id binds the whole and not the list of digests, so the list is one source's word. What follows from that:
+The id binds the whole and the last digest of the list, so the others are one source's word. What follows from that:
 - a chunk that does not fit the list puts its author aside: it, or the author of the list, is wrong;
-- once all who answer are aside, or every chunk fits and the whole has another id, the list is given up, a source that stands by
-  it is dropped, and the list of another source takes its place; chunks that the new list agrees with stay;
+- once all who answer are aside, the list is given up, a source that stands by it is dropped, and the list of another source
+  takes its place; chunks that the new list agrees with stay. A false list cannot be fitted to its end: that is the id;
 - so each liar costs one download at the most, and the right bytes win as long as one source has them.
 """
 

@@ -7,7 +7,6 @@ on: a process that is killed early and often loses little of what was under way.
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,9 +75,8 @@ class Pull:
         self._tell = tell
         self._manifest = part.manifest
         self._plan = Plan(part.marks)
-        chunks = range(self._manifest.layout.chunks)
-        self._to_check = [chunk for chunk in chunks if part.marks.has(chunk)]
-        self._unproven = len(chunks)
+        self._chunks = self._manifest.layout.chunks
+        self._proven = 0
         self._sources: list[Source] = []
         self._workers: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -97,14 +95,14 @@ class Pull:
                 for source in sources:
                     self.employ(source)
                 self._workers.add(group.create_task(self._check()))
-                while self._unproven and any(source.useful for source in self._sources):
+                while self._proven < self._chunks and any(source.useful for source in self._sources):
                     await self._change()
                 self._group = None
                 for worker in self._workers:
                     worker.cancel()
         except* EcnodeError as refused:
             raise refused.exceptions[0] from None
-        return not self._unproven
+        return self._proven == self._chunks
 
     def employ(self, source: Source) -> None:
         """Has a source help from now on."""
@@ -159,9 +157,7 @@ class Pull:
         size = memoryview(content).nbytes
         self._received += size
         self._figures.received += size
-        whole = self._plan.arrived(ask)
-        if whole is not None:
-            heapq.heappush(self._to_check, whole)
+        if self._plan.arrived(ask) is not None:
             self._stir()
         self._tell(self._part.marks.received, self._manifest.size)
 
@@ -173,18 +169,14 @@ class Pull:
     def _step(self) -> int:
         return next((pieces for received, pieces in STEPS if self._received < received), STEP_MOST)
 
-    # what came in, the lowest chunk first: the whole is hashed in order
-
     async def _check(self) -> None:
-        while self._unproven:
-            if not self._to_check:
+        while self._proven < self._chunks:
+            if not self._part.marks.has(self._proven):
                 await self._change()
-                continue
-            chunk = heapq.heappop(self._to_check)
-            if await self._part.check(chunk):
-                self._unproven -= 1
+            elif await self._part.check(self._proven):
+                self._proven += 1
             else:
-                self._blame(chunk)
+                self._blame(self._proven)
         self._stir()
 
     def _blame(self, chunk: int) -> None:

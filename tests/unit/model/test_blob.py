@@ -95,7 +95,9 @@ def test_a_manifest_whose_parts_do_not_fit_is_refused(size: int, digests: int) -
         Manifest(ID, size, bytes(DIGEST_BYTES * digests))
 
 
-def test_a_manifest_knows_the_content_of_a_chunk() -> None:
-    manifest = Manifest(ID, 3, hashlib.sha256(b"abc").digest())
-    assert manifest.fits(0, b"abc")
-    assert not manifest.fits(0, b"abd")
+def test_the_last_digest_of_a_manifest_is_the_id() -> None:
+    assert Manifest(ID, 3, bytes.fromhex(ID)).digest(0).hex() == ID
+    assert Manifest(hashlib.sha256().hexdigest(), 0, b"").layout.chunks == 0
+    for id, size, digests in [(ID, 0, b""), (ID, 3, bytes(32)), (ID, CHUNK_BYTES + 1, bytes.fromhex(ID) + bytes(32))]:
+        with pytest.raises(Invalid, match="last digest"):
+            Manifest(id, size, digests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from blobs import CLOCK, BlobNode, Hub, Liar, content, digests_of, id_of
+from blobs import CLOCK, BlobNode, Hub, Liar, content, digests_of, id_of, lying_digests
 
 from node.errors import Busy, DeadlineExceeded, Invalid, NotFound, StorageFailed, Unavailable
 from node.model.blob import BLOB_MOST, CHUNK_BYTES, PIECE_BYTES, Manifest
@@ -14,6 +14,7 @@ from node.roles.shared import blob_pull, blobs
 
 DATA = content(12 * CHUNK_BYTES + 4321)
 ID = id_of(DATA)
+END = bytes.fromhex(ID)
 
 
 async def arrived(node: BlobNode, id: str = ID, data: bytes = DATA) -> bool:
@@ -173,6 +174,11 @@ async def endless(_: int, given: bytes) -> tuple[bytes, ...]:
     return (bytes(4 * CHUNK_BYTES),)
 
 
+def whole_lie() -> Liar:
+    lie = content(len(DATA), seed=7)
+    return Liar(lie, digests=lying_digests(lie, DATA))
+
+
 LIES = [flipped, longer, shorter, nothing, twice, endless]
 
 
@@ -204,14 +210,21 @@ async def test_a_lone_liar_is_told_from_a_blob(hub: Hub, here: BlobNode, lie: ob
 async def test_a_whole_lie_that_fits_its_own_list_is_found_out_and_replaced(hub: Hub, here: BlobNode) -> None:
     there = await hub.node("there")
     await there.give(DATA)
-    await hub.liar("liar", Liar(content(len(DATA), seed=7)))
+    await hub.liar("liar", whole_lie())
     await here.fetch(ID, "liar", "there")
     assert await arrived(here)
     assert here.blobs.figures.false_lists == 1
 
 
+async def test_another_blob_under_the_id_is_refused_by_its_list(hub: Hub, here: BlobNode) -> None:
+    liar = await hub.liar("liar", Liar(content(len(DATA), seed=7)))
+    with pytest.raises(Unavailable, match="nobody"):
+        await here.fetch(ID, "liar")
+    assert liar.asked == []
+
+
 async def test_a_lone_whole_lie_is_refused(hub: Hub, here: BlobNode) -> None:
-    await hub.liar("liar", Liar(content(len(DATA), seed=7)))
+    await hub.liar("liar", whole_lie())
     with pytest.raises(Unavailable, match="nobody"):
         await here.fetch(ID, "liar")
     assert not any(info.complete for info in await here.store.list())
@@ -221,7 +234,7 @@ async def test_liars_who_agree_are_found_out_as_one(hub: Hub, here: BlobNode) ->
     there = await hub.node("there")
     await there.give(DATA)
     for name in ("liar-1", "liar-2", "liar-3"):
-        await hub.liar(name, Liar(content(len(DATA), seed=7)))
+        await hub.liar(name, whole_lie())
     await here.fetch(ID, "liar-1", "liar-2", "liar-3", "there")
     assert await arrived(here)
     assert here.blobs.figures.false_lists == 1
@@ -243,13 +256,13 @@ async def test_a_list_that_lies_about_the_size_does_not_win(hub: Hub, here: Blob
     there = await hub.node("there")
     await there.give(DATA)
     chunks = -(-size // CHUNK_BYTES)
-    await hub.liar("liar", Liar(DATA, size=size, digests=(digests_of(DATA) + bytes(32 * chunks))[: 32 * chunks]))
+    await hub.liar("liar", Liar(DATA, size=size, digests=(digests_of(DATA) + bytes(32 * chunks))[: 32 * chunks - 32] + END))
     await here.fetch(ID, "liar", "there")
     assert await arrived(here)
     assert here.store.held == len(DATA)
 
 
-@pytest.mark.parametrize("digests", [b"", bytes(31), bytes(32 * 12), bytes(32 * 14), bytes(2**20)])
+@pytest.mark.parametrize("digests", [b"", bytes(31), bytes(32 * 11) + END, bytes(32 * 13) + END, bytes(2**20)])
 async def test_more_or_fewer_digests_than_the_size_has_chunks_are_refused(hub: Hub, here: BlobNode, digests: bytes) -> None:
     await hub.liar("liar", Liar(DATA, digests=digests))
     with pytest.raises(Unavailable, match="nobody"):
