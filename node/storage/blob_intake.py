@@ -61,10 +61,15 @@ class Intake:
         """Makes it a blob of the folder."""
         await self._threads.run(self._folder.commit, self._path, self._file, manifest)
 
+    async def settle(self) -> None:
+        """Returns once no thread works for it."""
+        await self._threads.settle()
+
     async def close(self) -> None:
         """Removes what was not committed."""
-        await self._threads.settle()
-        await self._threads.run(self._close)
+        await self.settle()
+        if self._file >= 0:
+            await self._threads.run(self._close)
 
     async def _read(self, path: Path) -> AsyncIterator[bytes]:
         try:
@@ -103,7 +108,5 @@ class Intake:
             self._path, self._file = self._folder.fresh()
 
     def _close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._path.unlink(missing_ok=True)
-            self._file = -1
+        os.close(self._file)
+        self._path.unlink(missing_ok=True)

@@ -110,6 +110,7 @@ class FolderBlobs:
         self.held = 0
         self._executor = ThreadPoolExecutor(THREADS, "blobs")
         self._threads = Threads(self._executor)
+        self._intakes: set[Intake] = set()
         self._complete: dict[str, BlobInfo] = {}
         self._parts: dict[str, Leftover | Part] = {}
         self._changing = asyncio.Lock()  # held where bytes are reserved, and while a part begins or goes
@@ -135,7 +136,9 @@ class FolderBlobs:
             if isinstance(part, Part):
                 await part.close()
         await self._threads.settle()
-        await asyncio.to_thread(self._executor.shutdown)
+        for intake in list(self._intakes):
+            await intake.settle()
+        self._executor.shutdown()  # its threads have nothing to do any more
 
     @property
     def used(self) -> int:
@@ -192,6 +195,7 @@ class FolderBlobs:
         if expected:
             check_id(expected)
         intake = Intake(self._folder, Threads(self._executor), most)
+        self._intakes.add(intake)
         try:
             async with aclosing(intake.blocks(content)) as blocks:
                 async for block in blocks:
@@ -210,6 +214,7 @@ class FolderBlobs:
             return info
         finally:
             self.held -= intake.size  # the books have what was committed under its id
+            self._intakes.discard(intake)
             await intake.close()
 
     async def begun(self, id: str) -> Manifest | None:
