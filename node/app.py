@@ -194,6 +194,7 @@ class Node:
             tokens=self._store.tokens,
             answers=self._store.answers,
             events=self._bus,
+            blobs=self._blobs,
         )
 
     def _measure(self) -> None:

@@ -140,9 +140,7 @@ class HttpConfig(Section):
         description="token: requests carry the node's token. loopback: this machine needs none. none: `--dev` only.",
     )
     hosts: Texts = Field(("localhost", "127.0.0.1"), min_length=1, description="Host headers that are answered, without port.")
-    max_upload: Annotated[Size, unbuilt(256 * 2**20, "nothing can be uploaded yet, leave it away")] = Field(
-        256 * 2**20, description="Largest body of one upload; not built into this release."
-    )
+    max_upload: Annotated[Size, Field(ge=0)] = Field(256 * 2**20, description="Largest body of one upload.")
     tls: Annotated[TlsConfig, unbuilt(TlsConfig(), "put a proxy that speaks TLS before the node")] = Field(
         TlsConfig(), description="Certificate; not built into this release."
     )

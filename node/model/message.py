@@ -193,8 +193,8 @@ JOB_PLAN: Final = Method("job.plan", JobPlan, Received, frozenset({Role.CLOUD}))
 JOB_STOP: Final = Method("job.stop", JobStop, Received, frozenset({Role.CLOUD}))
 JOB_PICTURE: Final = Method("job.picture", JobPictureRequest, JobPictureReply, frozenset({Role.CLOUD}), Lane.DATA)
 JOB_PROGRESS: Final = Method("job.progress", JobProgress, JobProgressReply, frozenset({Role.EDGE}))
-BLOB_MANIFEST: Final = Method("blob.manifest", BlobRequest, BlobReply, _EVERY)
-BLOB_CHUNK: Final = Method("blob.chunk", ChunkRequest, Received, _EVERY)
+BLOB_MANIFEST: Final = Method("blob.manifest", BlobRequest, BlobReply, _EVERY, Lane.DATA)
+BLOB_CHUNK: Final = Method("blob.chunk", ChunkRequest, Received, _EVERY, Lane.DATA)
 
 METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Method)

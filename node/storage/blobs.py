@@ -82,8 +82,8 @@ class BlobStore(Protocol):
     async def manifest(self, id: str) -> Manifest:
         """How a complete blob is made up."""
 
-    async def delete(self, id: str) -> None:
-        """Removes a blob, or what came in of it.
+    async def delete(self, id: str) -> BlobInfo:
+        """Removes a blob, or what came in of it; what is gone.
 
         Raises:
             Conflict: it is coming in just now.
@@ -176,19 +176,20 @@ class FolderBlobs:
         info = await self.stat(id)
         return Manifest(id, info.size, await self._threads.run(self._folder.digests, id, info.size))
 
-    async def delete(self, id: str) -> None:
+    async def delete(self, id: str) -> BlobInfo:
         """As `BlobStore.delete`."""
         async with self._changing:
-            part = self._parts.get(check_id(id))
+            gone = next((info for info in self._infos() if info.id == check_id(id)), None) or await self.stat(id)
+            part = self._parts.get(id)
             if isinstance(part, Part):
                 raise Conflict(f"blob {id[:12]} is coming in just now", hint="delete it when that has ended")
             if part is not None:
                 await self._forget(part)
-                return
-            info = await self.stat(id)
+                return gone
             del self._complete[id]
-            self.held -= info.size
+            self.held -= gone.size
             await self._threads.run(self._folder.delete, id)
+            return gone
 
     async def put(self, content: AsyncIterable[bytes] | Path, *, expected: str = "", most: int = BLOB_MOST) -> BlobInfo:
         """As `BlobStore.put`."""
