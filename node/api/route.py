@@ -63,7 +63,7 @@ class Door:
     """What every handler may use; `opened` is the clock's time when the door opened.
 
     `card` is what the node says of itself. `patching` is held from the reading of a record to its change, `listening` by every
-    event stream, `large_bodies` while one above the usual size is read, `uploading` by every upload (`max_upload` bytes at most).
+    event stream, `large_bodies` while one above the usual size is read, `uploading` by every upload, `max_upload` bytes each.
     """
 
     ports: Ports
