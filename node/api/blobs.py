@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from node.errors import (
     Busy,
     Conflict,
     DeadlineExceeded,
+    EcnodeError,
     Invalid,
     Malformed,
     NotFound,
@@ -35,6 +37,8 @@ from node.storage.blobs import BlobStore
 CONTENT: Final = "application/octet-stream"
 UPLOADS: Final = 16  # at once: each holds a block of a MiB or two
 WRITE_TIMEOUT: Final = 30.0  # a caller that takes nothing holds a connection and a chunk, no longer than this
+POUR_S: Final = 2.0
+POUR_PAUSE_S: Final = 0.2  # nothing for so long: the caller waits for its answer
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
@@ -51,6 +55,14 @@ def _store(request: web.Request) -> BlobStore:
 
 async def put(request: web.Request) -> web.Response:
     """The body is the content. 201 for a new blob, 200 for one that is here already; `id` says what it must come out as."""
+    try:
+        return await _put(request)
+    except (EcnodeError, web.HTTPException):
+        await _pour_away(request)
+        raise
+
+
+async def _put(request: web.Request) -> web.Response:
     store = _store(request)
     params = read_params(request, BlobUpload)
     door = request.app[DOOR]
@@ -80,6 +92,17 @@ async def _content(request: web.Request) -> AsyncIterator[bytes]:
         if not block:
             return
         yield block
+
+
+async def _pour_away(request: web.Request) -> None:
+    """Reads on for a moment after a refusal: a caller that is cut off while it sends often loses the answer."""
+    clock = request.app[DOOR].clock
+    end = clock.monotonic() + POUR_S
+    with suppress(TimeoutError, ConnectionError, web.RequestPayloadError):
+        while clock.monotonic() < end:
+            async with clock.timeout(POUR_PAUSE_S):
+                if not await request.content.readany():
+                    return
 
 
 async def listing(request: web.Request) -> web.Response:

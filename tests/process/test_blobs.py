@@ -47,6 +47,11 @@ def pull(system: LocalSystem, **changes: Any) -> int:
     return ask(system, CLOUD, "POST", f"/{ID}/pull", json.dumps({**PULL, **changes}).encode(), kind="application/json")[0]
 
 
+def listed(system: LocalSystem) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = json.loads(ask(system, CLOUD, "GET", "")[1])["items"]
+    return items
+
+
 def served(system: LocalSystem) -> float:
     with connect(system, "edge-1") as client:
         return float(re.search(r"^\w*blob_bytes_served (\S+)", client.metrics(), re.MULTILINE)[1])
@@ -55,11 +60,10 @@ def served(system: LocalSystem) -> float:
 def test_a_blob_reaches_another_node_and_outlives_a_kill_of_it_on_the_way(system):
     assert ask(system, "edge-1", "POST", "", DATA, kind="application/octet-stream")[0] == 201
     assert ask(system, CLOUD, "GET", f"/{ID}")[0] == 404
-    until(lambda: pull(system, wait=0.05) in {200, 504})
+    until(lambda: pull(system, wait=0.05) in {200, 504} and any(item["received"] for item in listed(system)))
     system.kill(CLOUD)
     system.restart(CLOUD)
-    (found,) = json.loads(ask(system, CLOUD, "GET", "")[1])["items"]
-    assert found["id"] == ID
+    assert [item["id"] for item in listed(system)] == [ID]
     until(lambda: pull(system) == 200)
     assert ask(system, CLOUD, "GET", f"/{ID}") == (200, DATA)
     assert served(system) <= len(DATA) + 8 * MIB
