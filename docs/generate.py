@@ -21,6 +21,8 @@ from node.lifecycle import LifeCycle, S
 from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport, SourceState
 from node.model.delivery import Batch, BatchReply
 from node.model.message import (
+    BLOB_CHUNK,
+    BLOB_MANIFEST,
     COMPUTE_RUN,
     DELIVERY_TAKE,
     JOB_PICTURE,
@@ -30,6 +32,9 @@ from node.model.message import (
     JOB_STOP,
     METHODS,
     NODE_REPORT,
+    BlobReply,
+    BlobRequest,
+    ChunkRequest,
     ComputeReply,
     ComputeRequest,
     JobPictureReply,
@@ -57,6 +62,7 @@ UNBOUNDED: Final = 1e11  # the largest figure of model.value; it bounds slips of
 _QUERY: Final = "q-01jd8a4e9v0000000000000000"
 _STREAM: Final = "0f4a6b1c9d2e4f5a8b7c6d5e4f3a2b1c"
 _READER: Final = "9e8d7c6b5a4f4e3d2c1b0a9f8e7d6c5b"
+_BLOB: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _PLAN: Final = Plan(
     epoch=3,
     video_conf=VideoConf(fps=10, resolution=Resolution.P480),
@@ -147,6 +153,8 @@ EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
         ),
         BatchReply(memory=_READER, boot=12, taken=1026, first=1025, fates=("", "")),
     ),
+    BLOB_MANIFEST.name: (BlobRequest(blob=_BLOB), BlobReply(size=268_435_456)),
+    BLOB_CHUNK.name: (ChunkRequest(blob=_BLOB, offset=7_340_032, length=1_048_576), Received()),
 }
 """A request and a reply of every method, by its name; the tests send them through every codec."""
 

@@ -28,6 +28,7 @@ from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
 from node.roles.edge.stage_runner import StageRunner
 from node.roles.shared.arena import FrameArena
+from node.roles.shared.blobs import BlobService
 from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.delivery import Delivery
@@ -38,6 +39,7 @@ from node.roles.shared.registry import Registry
 from node.roles.shared.reporter import Machine, Reporter
 from node.roles.shared.tasks import begin, end
 from node.storage import open_store
+from node.storage.blobs import FolderBlobs
 from node.transport.auth import Directory
 from node.transport.base import LinkState, Peer, Transport
 from node.transport.keys import Identity, fingerprint, load_or_create
@@ -127,6 +129,7 @@ class Node:
         parts = [
             _Part("delivery", _nothing, self._delivery.stop),
             _Part("transport", self._transport.start, self._transport.stop),
+            _Part("blobs", _nothing, self._blobs.stop),
             self._loop("compute", self._compute.run),
         ]
         if self._jobs is not None:
@@ -162,6 +165,11 @@ class Node:
             dead_after=config.transport.dead_after,
         )
         self._registry.register(self._transport)
+        self._objects = FolderBlobs(config.node.data_dir / config.storage.objects, clock, config.storage.blob_quota)
+        self._held.push_async_callback(self._objects.close)
+        await self._objects.start()
+        self._blobs = BlobService(self._objects, clock)
+        self._blobs.register(self._transport)
         self._bus = EventBus()
         self._store.queries.watch(QueryNews(self._bus))
         self._news = NodeNews(self._bus, self._registry, clock)
@@ -191,6 +199,7 @@ class Node:
             tokens=self._store.tokens,
             answers=self._store.answers,
             events=self._bus,
+            blobs=self._blobs,
         )
 
     def _measure(self) -> None:
@@ -204,6 +213,10 @@ class Node:
             ("delivery_waiting", "Durable messages that no peer has acknowledged yet.", lambda: self._delivery.waiting),
             ("delivery_rejected", "Durable messages that a peer refused for good.", lambda: self._delivery.rejected),
             ("delivery_old_epochs", "Batches of lives of a sender that are over.", lambda: self._delivery.counts.old_epochs),
+            ("blob_bytes", "Bytes that blobs take, with those reserved for what comes in.", lambda: self._objects.held),
+            ("blob_bytes_served", "Bytes of blobs that peers were given.", lambda: self._blobs.figures.served),
+            ("blob_bytes_received", "Bytes of blobs that peers gave.", lambda: self._blobs.figures.received),
+            ("blob_chunks_refused", "Chunks that did not have their digest.", lambda: self._blobs.figures.wrong_chunks),
             ("jobs", "Jobs that run on this edge.", lambda: len(self._jobs.jobs()) if self._jobs else 0),
         ):
             self._metrics.gauge(name, text).set_function(read)

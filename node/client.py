@@ -11,6 +11,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
@@ -27,8 +28,10 @@ from node.errors import (
     from_wire,
 )
 from node.model.access import NewToken, Token, TokenRequest
+from node.model.blob import BlobInfo
 from node.model.cluster import NodeView
 from node.model.document import (
+    BlobPull,
     Document,
     NodeCard,
     PlanItem,
@@ -46,6 +49,8 @@ V = TypeVar("V", bound=Value)
 API: Final = "/api/v1"
 TIMEOUT: Final = 10.0
 MAX_ANSWER: Final = 32 * 2**20  # a page of 500 results with 100 boxes each is 5 MiB
+BLOCK: Final = 2**20
+BYTES: Final = "application/octet-stream"
 SILENCE: Final = 40.0  # a stream says something every 15 s
 REDIALS: Final = 20  # in a row, before a node that went away is given up: 20 s, a restart takes five
 REDIAL_AFTER: Final = 1.0
@@ -212,6 +217,73 @@ class Client:
     def revoke_token(self, ref: str) -> Token:
         """Takes away the token whose id begins so."""
         return from_document(Token, self._send("DELETE", f"/tokens/{quote(ref, safe='')}", None))
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """The blobs of the node by id, those that come in too."""
+        after: str | int | None = None
+        while True:
+            found = _page(BlobInfo, self._get("/blobs", {"limit": 500, "after": after}))
+            yield from found.items
+            if (after := found.following) is None:
+                return
+
+    def has_blob(self, id: str) -> bool:
+        """Whether the node has that blob complete."""
+        status, _ = self._exchange("HEAD", f"{API}/blobs/{quote(id, safe='')}", None, self._timeout)
+        return status == 200
+
+    def put_blob(self, content: Iterable[bytes], id: str, size: int) -> BlobInfo:
+        """Stores content of that id and size; repeating it changes nothing."""
+        with self._line("POST", f"{API}/blobs?id={id}", {"Content-Type": BYTES, "Content-Length": str(size)}) as line:
+            try:
+                for block in content:
+                    line.send(block)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # refused before its end: the answer says why
+            answer = line.getresponse()
+            body = answer.read(MAX_ANSWER)
+        if answer.status not in {200, 201}:
+            raise _refusal(answer.status, body)
+        return from_document(BlobInfo, _document(body))
+
+    def get_blob(self, id: str, start: int = 0) -> Iterator[bytes]:
+        """The content of a blob from the byte `start` on, in blocks.
+
+        Raises:
+            PeerUnreachable: the line broke before the end.
+        """
+        given = {"Range": f"bytes={start}-"} if start else {}
+        with self._line("GET", f"{API}/blobs/{quote(id, safe='')}", given) as line:
+            answer = line.getresponse()
+            if answer.status != (206 if start else 200):
+                raise _refusal(answer.status, answer.read(MAX_ANSWER))
+            while block := answer.read(BLOCK):
+                yield block
+
+    def delete_blob(self, id: str) -> BlobInfo:
+        """Deletes a blob, or what came in of it."""
+        return from_document(BlobInfo, self._send("DELETE", f"/blobs/{quote(id, safe='')}", None))
+
+    def pull_blob(self, id: str, request: BlobPull) -> BlobInfo:
+        """Has the node fetch a blob from its peers."""
+        path = f"{API}/blobs/{quote(id, safe='')}/pull"
+        found = self._answered("POST", path, to_document(request), self._timeout + request.wait)
+        return from_document(BlobInfo, found)
+
+    @contextmanager
+    def _line(self, method: str, target: str, headers: Mapping[str, str]) -> Iterator[http.client.HTTPConnection]:
+        """A connection of its own for one large request, whose head is sent."""
+        line = type(self._connection)(self._connection.host, self._connection.port, timeout=SILENCE)
+        try:
+            line.putrequest(method, target, skip_accept_encoding=True)
+            for name, value in {**headers, **({"Authorization": f"Bearer {self._token}"} if self._token else {})}.items():
+                line.putheader(name, value)
+            line.endheaders()
+            yield line
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            line.close()
 
     def ask(self, method: str, target: str, body: Document | None = None) -> bytes:
         """The content of any answer below 300; `target` is a path with its query string."""

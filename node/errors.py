@@ -99,6 +99,13 @@ class TooLarge(Rejected):
     status = 413
 
 
+class OutOfRange(Rejected):
+    """A part of something is asked for that lies beyond its end."""
+
+    code = "EC-OUT-OF-RANGE"
+    status = 416
+
+
 class Invalid(Rejected):
     """A well-formed document whose fields are wrong; `problems` names each of them."""
 

@@ -120,6 +120,8 @@ def _operation(route: Route, models: Mapping[type[Value], Document], *, is_open:
             "required": True,
             "content": {"application/json": {"schema": _ref(route.body), "example": EXAMPLES[route.body]}},
         }
+    if route.takes:
+        operation["requestBody"] = {"required": True, "content": {route.takes: {}}}
     return operation
 
 
@@ -197,7 +199,7 @@ def refusals(route: Route) -> frozenset[int]:
         statuses.update(_WITH_TOKEN)
     if _HOLE.search(route.path):
         statuses.add(404)
-    if route.body is not None:
+    if route.body is not None or route.takes:
         statuses.update(_WITH_BODY)
     if route.params is not None:
         statuses.update(_WITH_PARAMS)

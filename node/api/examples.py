@@ -8,7 +8,7 @@ from typing import Final
 from node.api.compat.bodies import ChangeConstraint, Join, NodeAddress, SubmitJob, SubmitQuery, SyncResult, UpdatePlan
 from node.api.compat.inputs import ServiceInput
 from node.model.access import TokenRequest
-from node.model.document import Document
+from node.model.document import BlobPull, Document
 from node.model.value import Value
 from node.model.video import Constraint, QueryRequest
 
@@ -43,5 +43,6 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     Join: {"node_port": 7480, "node_ip": "127.0.0.1", "video_id": 0, "video_type": "people indoor"},
     NodeAddress: {"job_uid": "GLOBAL_ID_1", "node_addr": "127.0.0.1:7480"},
     ServiceInput: {"image": "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//2Q=="},
+    BlobPull: {"sources": ["edge-1"], "wait": 5.0},
     TokenRequest: {"label": "dashboard on the wall", "scope": "read", "ttl": 3600.0},
 }

@@ -12,6 +12,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from node.model.access import Claim, KeptAnswer, Token
+from node.model.blob import BlobInfo
 from node.model.cluster import NodeReport, NodeView, ServiceReport
 from node.model.message import StageCall
 from node.model.video import (
@@ -27,6 +28,7 @@ from node.model.video import (
     VideoConf,
 )
 from node.roles.shared.events import EventBus
+from node.storage.blobs import BlobStore
 
 
 class HttpSettings(Protocol):
@@ -42,6 +44,8 @@ class HttpSettings(Protocol):
     def compat(self) -> tuple[str, ...]: ...
     @property
     def compat_open(self) -> tuple[str, ...]: ...
+    @property
+    def max_upload(self) -> int: ...
 
 
 class Queries(Protocol):
@@ -140,6 +144,21 @@ class Aliases(Protocol):
     async def native(self, alias: str) -> str | None: ...
 
 
+class Blobs(Protocol):
+    """The blobs of this node, and how others come here."""
+
+    @property
+    def store(self) -> BlobStore: ...
+
+    async def fetch(self, id: str, sources: Sequence[str], *, deadline: float) -> BlobInfo:
+        """The complete blob; what came in until the clock's time `deadline` stays.
+
+        Raises:
+            NotFound, Unavailable: no source has it, or can give it in time.
+            StorageFailed: no room for it.
+        """
+
+
 class Health(Protocol):
     """Whether the node can work."""
 
@@ -174,7 +193,7 @@ class Ports:
     """Everything behind the door; `queries` is None on a node without the role cloud.
 
     Without `tokens` only the node's own token opens it, without `answers` idempotency keys mean nothing,
-    without `events` nobody can listen.
+    without `events` nobody can listen, without `blobs` nothing is stored.
     """
 
     queries: Queries | None
@@ -185,3 +204,4 @@ class Ports:
     tokens: Tokens | None = None
     answers: Answers | None = None
     events: EventBus | None = None
+    blobs: Blobs | None = None

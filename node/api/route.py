@@ -37,7 +37,8 @@ class Route:
 
     `answers` are the statuses that carry `reply`: one, or with `many` a page of them; without a `reply` the content is of the
     type `media`. `raises` are the refusals beyond those that follow from the rest.
-    A POST that is not `keyed` takes no idempotency key. `group` is the one of originals' routes that it belongs to.
+    A POST that is not `keyed` takes no idempotency key. `group` is the one of originals' routes that it belongs to, `takes` the
+    type of a body that is no document but content.
     """
 
     method: Literal["GET", "POST", "PATCH", "DELETE"]
@@ -54,6 +55,7 @@ class Route:
     raises: tuple[type[EcnodeError], ...] = ()
     keyed: bool = True
     group: str = ""
+    takes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Door:
     """What every handler may use; `opened` is the clock's time when the door opened.
 
     `card` is what the node says of itself. `patching` is held from the reading of a record to its change, `listening` by every
-    event stream, `large_bodies` while one above the usual size is read.
+    event stream, `large_bodies` while one above the usual size is read, `uploading` by every upload, `max_upload` bytes each.
     """
 
     ports: Ports
@@ -77,6 +79,8 @@ class Door:
     routes: tuple[Route, ...]
     open_groups: frozenset[str]
     large_bodies: asyncio.Semaphore
+    uploading: asyncio.Semaphore
+    max_upload: int
 
 
 DOOR: Final = web.AppKey("door", Door)

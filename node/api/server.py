@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from node.api import description, events, gate, nodes, queries, repeats, service, tokens
+from node.api import blobs, description, events, gate, nodes, queries, repeats, service, tokens
 from node.api.answer import Fresh
 from node.api.callers import Keyring
 from node.api.compat import ALWAYS, GROUP, PREFIXES, video
@@ -36,6 +36,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *description.ROUTES,
     *nodes.ROUTES,
     *queries.ROUTES,
+    *blobs.ROUTES,
     *tokens.ROUTES,
     *events.ROUTES,
 )
@@ -69,6 +70,8 @@ class HttpServer:
             routes=DESCRIBED,
             open_groups=frozenset(config.compat_open),
             large_bodies=asyncio.Semaphore(LARGE_BODIES),
+            uploading=asyncio.Semaphore(blobs.UPLOADS),
+            max_upload=config.max_upload,
         )
         self._runner = web.AppRunner(
             self._application(),

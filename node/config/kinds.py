@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
@@ -90,6 +90,15 @@ def _built_group(value: str) -> str:
     return value
 
 
+def _object_folder(value: str) -> str:
+    if "://" in value:
+        raise ValueError("is not built into this release; name a folder below data_dir such as 'objects/'")
+    path = PurePosixPath(value)
+    if "\0" in value or path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError("is not a folder below data_dir such as 'objects/'")
+    return value
+
+
 def _database(value: str) -> str:
     scheme, divider, rest = value.partition("://")
     if not divider or scheme not in ("sqlite", "postgres", "postgresql", "mysql"):
@@ -137,3 +146,4 @@ CompatGroups = Annotated[
 ]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
+ObjectFolder = Annotated[str, AfterValidator(_object_folder)]

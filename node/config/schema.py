@@ -35,6 +35,7 @@ from node.config.kinds import (
     LabelName,
     LabelText,
     NodeName,
+    ObjectFolder,
     PeerAddress,
     PeerAddresses,
     PeerListen,
@@ -74,7 +75,7 @@ class NodeSection(Section):
     labels: dict[LabelName, LabelText] = Field({}, max_length=64, description="Text pairs that targets of tasks can ask for.")
     data_dir: Folder = Field(
         default_factory=lambda: Path.home() / ".local/share/ecnode",
-        description="Folder of the identity key, the token and the database; only its owner may read it.",
+        description="Folder of the identity key, the token, the database and the blobs; only its owner may read it.",
     )
     assets_dir: Folder = Field(
         default_factory=lambda: Path.home() / ".cache/ecnode/assets", description="Folder of fetched models and clips."
@@ -139,9 +140,7 @@ class HttpConfig(Section):
         description="token: requests carry the node's token. loopback: this machine needs none. none: `--dev` only.",
     )
     hosts: Texts = Field(("localhost", "127.0.0.1"), min_length=1, description="Host headers that are answered, without port.")
-    max_upload: Annotated[Size, unbuilt(256 * 2**20, "nothing can be uploaded yet, leave it away")] = Field(
-        256 * 2**20, description="Largest body of one upload; not built into this release."
-    )
+    max_upload: Annotated[Size, Field(ge=0)] = Field(256 * 2**20, description="Largest body of one upload.")
     tls: Annotated[TlsConfig, unbuilt(TlsConfig(), "put a proxy that speaks TLS before the node")] = Field(
         TlsConfig(), description="Certificate; not built into this release."
     )
@@ -171,8 +170,9 @@ class StorageConfig(Section):
         "sqlite:///node.db",
         description="Database url; sqlite:///name lies in data_dir, sqlite:///:memory: forgets all at the end.",
     )
-    objects: Annotated[str, unbuilt("objects/", "leave it away")] = Field(
-        "objects/", description="Folder of blobs below data_dir; not built into this release."
+    objects: ObjectFolder = Field("objects/", description="Folder of blobs below data_dir.")
+    blob_quota: Annotated[Size, Field(ge=0)] = Field(
+        16 * 2**30, description="Bytes that all blobs together may take, those that come in too."
     )
     keep: Annotated[
         dict[Literal["logs", "results", "bundles"], Duration], unbuilt({}, "nothing is deleted yet, leave it away")

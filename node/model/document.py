@@ -15,8 +15,9 @@ from pydantic import Field, JsonValue, ValidationError
 
 from node.clock import rfc3339
 from node.errors import Malformed
+from node.model.blob import BlobId
 from node.model.cluster import NodeReport
-from node.model.value import Count, Items, QueryId, Seconds, Text, Value
+from node.model.value import Count, Items, Name, QueryId, Seconds, Text, Value
 from node.model.video import Plan, QueryState, Result
 
 V = TypeVar("V", bound=Value)
@@ -76,6 +77,26 @@ class ResultsQuery(Value):
     after: Count = 0
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
     wait: Annotated[float, Field(ge=0.0, le=MAX_WAIT, allow_inf_nan=False)] = 0.0
+
+
+class BlobUpload(Value):
+    """Query string of an upload: the id that its content must have, if the caller knows it."""
+
+    id: BlobId | None = None
+
+
+class BlobsQuery(Value):
+    """Query string of the list of blobs, going on behind the id `after`."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
+    after: BlobId | None = None
+
+
+class BlobPull(Value):
+    """From which peers a blob is to be fetched, the likeliest first, and how many seconds the caller waits for it."""
+
+    sources: Annotated[Items[Name], Field(min_length=1, max_length=8)]
+    wait: Annotated[float, Field(ge=0.0, le=MAX_WAIT, allow_inf_nan=False)] = MAX_WAIT
 
 
 def to_document(value: Value) -> Document:

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Generic, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from node.model.blob import CHUNK_BYTES, BlobId, BlobSize
 from node.model.cluster import NodeReport, Received, Role
 from node.model.delivery import Batch, BatchReply
 from node.model.value import Count, Items, Name, QueryId, Seconds, Value, Word63
@@ -167,6 +168,26 @@ class ReportReply(Value):
     name: Name
 
 
+class BlobRequest(Value):
+    """How is this blob made up? To know its id is to be allowed to read it."""
+
+    blob: BlobId
+
+
+class BlobReply(Value):
+    """Its size. Reply blob: for each chunk of 1 MiB the SHA-256 of everything up to its end, 32 bytes each, in order."""
+
+    size: BlobSize
+
+
+class ChunkRequest(Value):
+    """Give a part of this blob, at most one chunk. Reply blob: those bytes, no more and no less."""
+
+    blob: BlobId
+    offset: BlobSize
+    length: Annotated[int, Field(ge=1, le=CHUNK_BYTES)]
+
+
 _COMPUTING: Final = frozenset({Role.CLOUD, Role.EDGE})
 _EVERY: Final = frozenset(Role)
 
@@ -178,6 +199,8 @@ JOB_STOP: Final = Method("job.stop", JobStop, Received, frozenset({Role.CLOUD}))
 JOB_PICTURE: Final = Method("job.picture", JobPictureRequest, JobPictureReply, frozenset({Role.CLOUD}), Lane.DATA)
 JOB_PROGRESS: Final = Method("job.progress", JobProgress, JobProgressReply, frozenset({Role.EDGE}), durable=True)
 DELIVERY_TAKE: Final = Method("delivery.take", Batch, BatchReply, _EVERY)  # who may ask for what it carries is checked as well
+BLOB_MANIFEST: Final = Method("blob.manifest", BlobRequest, BlobReply, _EVERY, Lane.DATA)
+BLOB_CHUNK: Final = Method("blob.chunk", ChunkRequest, Received, _EVERY, Lane.DATA)
 
 METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Method)

@@ -53,9 +53,7 @@ class Cloud:
     def start(self) -> None:
         command = [sys.executable, "-P", "-m", "node", "up", "--attached", "-c", str(self.folder / "node.toml")]
         with (self.folder / "stderr").open("ab") as errors:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-            )
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert self.process.stdout is not None
         if not any(line.startswith("ready in") for line in self.process.stdout):
             raise AssertionError((self.folder / "stderr").read_text()[-2000:])

@@ -38,9 +38,11 @@ from node.model.video import (
     VideoConf,
 )
 from node.pipeline.stage import check_pipeline
+from node.roles.shared.blobs import BlobService
 from node.roles.shared.events import EventBus
 from node.roles.shared.news import QueryNews
 from node.storage import Store, open_store
+from node.storage.blobs import FolderBlobs
 
 T = TypeVar("T")
 
@@ -239,6 +241,7 @@ class HttpSettings:
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
     compat: tuple[str, ...] = ("video",)
     compat_open: tuple[str, ...] = ()
+    max_upload: int = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -341,7 +344,9 @@ class _Thread:
     async def _serve(self) -> None:
         clock = SystemClock()
         store = await open_store("sqlite:///:memory:", self._folder, clock)
+        objects = FolderBlobs(self._folder / "objects", clock, 16 * 2**20)
         try:
+            await objects.start()
             queries, nodes, health = StoredQueries(store), FixedNodes(), FixedHealth()
             services = FixedServices()
             bus = EventBus()
@@ -355,6 +360,7 @@ class _Thread:
                 tokens=store.tokens,
                 answers=store.answers,
                 events=bus,
+                blobs=BlobService(objects, clock),
             )
             server = HttpServer(self._config, TOKEN, ports, clock, Metrics())
             await server.start()
@@ -366,6 +372,7 @@ class _Thread:
         except EcnodeError as error:
             self._error = error
         finally:
+            await objects.close()
             await store.close()
             self._opened.set()
 

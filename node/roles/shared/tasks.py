@@ -16,7 +16,7 @@ def begin(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
     return task
 
 
-async def end(*tasks: asyncio.Task[None] | None) -> None:
+async def end(*tasks: asyncio.Task[object] | None) -> None:
     """Cancels the tasks and waits until they are gone. Harmless when repeated."""
     running = [task for task in tasks if task is not None]
     for task in running:

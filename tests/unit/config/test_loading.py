@@ -257,12 +257,11 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
     [
         ("transport.admit=token", "'allow-list' is: name each peer"),
         ("http.dashboard=true", "leave it false"),
-        ("http.max_upload=1MiB", "nothing can be uploaded yet"),
         ("transport.advertise=tcp://10.0.0.5:7440", "over the links that they opened"),
         ('http.compat=["pai"]', "'video' is"),
         ('http.compat_open=["tasks"]', "'video' is"),
         ('http.tls={"cert": "a", "key": "b"}', "put a proxy"),
-        ("storage.objects=s3://bucket", "leave it away"),
+        ("storage.objects=s3://bucket", "name a folder below data_dir"),
         ('storage.keep={"logs": "14d"}', "nothing is deleted yet"),
         ("cloud.max_tasks=65", "leave it away"),
         ("cloud.lease=16s", "leave it away"),

@@ -35,7 +35,7 @@ def test_every_method_has_callers_and_only_the_cloud_gives_orders() -> None:
         "job.picture",
     }
     assert callers["job.progress"] == {Role.EDGE}
-    assert callers["node.report"] == set(Role)
+    assert callers["node.report"] == callers["blob.manifest"] == callers["blob.chunk"] == set(Role)
 
 
 @pytest.mark.parametrize(("method", "side"), BOTH, ids=name)

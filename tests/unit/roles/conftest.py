@@ -1,0 +1,3 @@
+"""What the tests of this folder share."""
+
+from blobs import hub  # noqa: F401 - a fixture
