@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from node.model.access import Claim, KeptAnswer, Token
 from node.model.cluster import NodeReport, NodeView, ServiceReport
+from node.model.member import Approval, JoinToken, JoinTokenRequest, Member, MemberEvent, NewJoinToken, Waiting
 from node.model.message import StageCall
 from node.model.video import (
     Constraint,
@@ -169,9 +170,35 @@ class Answers(Protocol):
     async def free(self, owner: str, key: str) -> None: ...
 
 
+class Members(Protocol):
+    """The members of a cloud. `ref` is a name, a fingerprint or a unique beginning of one.
+
+    Raises:
+        NotFound, Conflict: nothing, or more than one thing, has that ref.
+    """
+
+    def members(self) -> tuple[Member, ...]: ...
+
+    def waiting(self) -> tuple[Waiting, ...]: ...
+
+    async def approve(self, ref: str, approval: Approval) -> Member: ...
+
+    async def revoke(self, ref: str) -> Member: ...
+
+    async def drain(self, ref: str, *, drained: bool) -> Member: ...
+
+    def tokens(self) -> tuple[JoinToken, ...]: ...
+
+    async def make_token(self, request: JoinTokenRequest) -> NewJoinToken: ...
+
+    async def revoke_token(self, ref: str) -> JoinToken: ...
+
+    async def events(self, limit: int) -> tuple[MemberEvent, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything behind the door; `queries` is None on a node without the role cloud.
+    """Everything behind the door; `queries` and `members` are None on a node without the role cloud.
 
     Without `tokens` only the node's own token opens it, without `answers` idempotency keys mean nothing,
     without `events` nobody can listen.
@@ -185,3 +212,4 @@ class Ports:
     tokens: Tokens | None = None
     answers: Answers | None = None
     events: EventBus | None = None
+    members: Members | None = None

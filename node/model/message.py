@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue
 
 from node.model.cluster import NodeReport, Received, Role
-from node.model.value import Count, Items, Name, QueryId, Seconds, Value, Word63
+from node.model.member import MEMBERS_MOST, Card, MemberState, PublicKey, Roles
+from node.model.value import Count, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
 from node.model.video import Outcome, Pipeline, Plan, Result, Tally
 
 Q = TypeVar("Q", bound=Value)
@@ -27,6 +28,15 @@ class Lane(StrEnum):
     DATA = "data"
 
 
+class Mark(Word):
+    """What a key may be that is no member's; no set of roles has it, so a method is open to it only where it says so."""
+
+    JOINER = "joiner"
+
+
+Caller: TypeAlias = Role | Mark
+
+
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Q, R]):
     """One verb of the wire: its name, the body of the request, the body of the reply, who may ask, and on which lane."""
@@ -34,7 +44,7 @@ class Method(Generic[Q, R]):
     name: str
     request: type[Q]
     reply: type[R]
-    callers: frozenset[Role]
+    callers: frozenset[Caller]
     lane: Lane = Lane.CONTROL
 
 
@@ -162,6 +172,34 @@ class ReportReply(Value):
     name: Name
 
 
+class JoinRequest(Value):
+    """Take this key in. Asked over the one-use key of a join token, which is thereby used up.
+
+    Repeating it with the same key gives the same answer.
+    """
+
+    name: Name
+    key: PublicKey
+    roles: Roles
+    version: Text = ""
+
+
+class JoinReply(Value):
+    """Whom the newcomer has joined, and whether it gets in now or once somebody approves it."""
+
+    name: Name
+    roles: Roles
+    state: MemberState
+
+
+class Roster(Value):
+    """All whom the receiver may meet beside the cloud itself; a newer one (`boot`, then `number`) replaces an older one."""
+
+    boot: Count
+    number: Count
+    members: Annotated[Items[Card], Field(max_length=MEMBERS_MOST)] = ()
+
+
 _COMPUTING: Final = frozenset({Role.CLOUD, Role.EDGE})
 _EVERY: Final = frozenset(Role)
 
@@ -172,6 +210,8 @@ JOB_PLAN: Final = Method("job.plan", JobPlan, Received, frozenset({Role.CLOUD}))
 JOB_STOP: Final = Method("job.stop", JobStop, Received, frozenset({Role.CLOUD}))
 JOB_PICTURE: Final = Method("job.picture", JobPictureRequest, JobPictureReply, frozenset({Role.CLOUD}), Lane.DATA)
 JOB_PROGRESS: Final = Method("job.progress", JobProgress, JobProgressReply, frozenset({Role.EDGE}))
+MEMBER_JOIN: Final = Method("member.join", JoinRequest, JoinReply, frozenset({Mark.JOINER}))
+MEMBER_ROSTER: Final = Method("member.roster", Roster, Received, frozenset({Role.CLOUD}))
 
 METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Method)

@@ -10,6 +10,7 @@ from node.storage.aliases import Aliases
 from node.storage.cluster import Cluster
 from node.storage.database import Database
 from node.storage.files import location
+from node.storage.members import Members
 from node.storage.queries import Queries
 
 
@@ -23,6 +24,7 @@ class Store:
         self.aliases = Aliases(database)
         self.tokens = Tokens(database)
         self.answers = Answers(database)
+        self.members = Members(database)
 
     def healthy(self) -> str | None:
         """A sentence while nothing can be written, else None."""

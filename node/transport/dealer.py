@@ -148,11 +148,13 @@ class Session:
             self._rpc.attach_data(self._link, wire)
 
     def _refused(self) -> None:
-        mine = self._station.identity
-        if self._excuse(f"it does not admit this node's key yet: approve {mine.fingerprint} ({mine.public}) there"):
+        mine, options = self._station.identity, self._options
+        roles = "".join(f" --role {role}" for role in sorted(options.roles))
+        command = f"ecnode peers approve {mine.fingerprint} --name {options.name}{roles}"
+        if self._excuse(f"it does not admit this node's key yet; there: {command}"):
             log.warning(
                 "refused: the other side has to approve this node's key",
-                extra={"address": self._dial.address, "fingerprint": mine.fingerprint, "public_key": mine.public},
+                extra={"address": self._dial.address, "public_key": mine.public, "there": command},
             )
         self.end(self._options.redial_refused, "refused")
 

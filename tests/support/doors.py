@@ -38,9 +38,13 @@ from node.model.video import (
     VideoConf,
 )
 from node.pipeline.stage import check_pipeline
+from node.roles.cloud.admission import Admission, Policy
+from node.roles.cloud.membership import Membership
 from node.roles.shared.events import EventBus
 from node.roles.shared.news import QueryNews
 from node.storage import Store, open_store
+from node.transport.auth import Directory
+from node.transport.keys import new_identity
 
 T = TypeVar("T")
 
@@ -262,6 +266,7 @@ class OpenDoor:
     nodes: FixedNodes
     health: FixedHealth
     services: FixedServices
+    directory: Directory
     loop: asyncio.AbstractEventLoop
 
     @property
@@ -346,6 +351,9 @@ class _Thread:
             services = FixedServices()
             bus = EventBus()
             store.queries.watch(QueryNews(bus))
+            directory = Directory([])
+            policy = Policy("cloud-1", new_identity().public, (Role.CLOUD,), "token", ())
+            members = Membership(Admission(policy, directory, clock), store.members, directory.knocks, clock)
             ports = Ports(
                 queries=queries if self._with_queries else None,
                 nodes=nodes,
@@ -355,11 +363,12 @@ class _Thread:
                 tokens=store.tokens,
                 answers=store.answers,
                 events=bus,
+                members=members if self._with_queries else None,
             )
             server = HttpServer(self._config, TOKEN, ports, clock, Metrics())
             await server.start()
             self._close = asyncio.Event()
-            self._door = OpenDoor(server, store, queries, nodes, health, services, asyncio.get_running_loop())
+            self._door = OpenDoor(server, store, queries, nodes, health, services, directory, asyncio.get_running_loop())
             self._opened.set()
             await self._close.wait()
             await server.stop()

@@ -14,6 +14,7 @@ ROWS_BEFORE: dict[int, tuple[str, ...]] = {
     0: (),
     1: ("INSERT INTO counters VALUES ('boot', 7)",),
     2: ("INSERT INTO counters VALUES ('boot', 7)",),
+    3: ("INSERT INTO tokens VALUES ('d', 'k-1', '', 'read', 1.0, NULL, NULL)",),
 }
 
 
