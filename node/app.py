@@ -35,6 +35,7 @@ from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.events import EventBus
+from node.roles.shared.leases import Leases
 from node.roles.shared.neighbours import Neighbours
 from node.roles.shared.news import NodeNews, QueryNews
 from node.roles.shared.processes import Spawner
@@ -174,12 +175,14 @@ class Node:
             clock,
             suspect_after=config.transport.suspect_after,
             dead_after=config.transport.dead_after,
+            lease=config.cloud.lease if Role.CLOUD in self._roles else 0.0,
         )
         self._registry.register(self._transport)
         self._bus = EventBus()
         self._store.queries.watch(QueryNews(self._bus))
         self._news = NodeNews(self._bus, self._registry, clock)
-        self._reporter = Reporter(self._report, self._transport, clock, config.transport.heartbeat)
+        self._leases = Leases(clock)
+        self._reporter = Reporter(self._report, self._transport, clock, config.transport.heartbeat, self._leases)
         self._arena = FrameArena()
         self._credit = FrameCredit()
         self._held.callback(self._arena.close)
@@ -233,7 +236,7 @@ class Node:
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock, self._credit)
         window = self._compute.workers + 1  # one picture waits, so that no worker idles; more would only grow old
-        bench = Bench(runner, self._compute, self._transport, self._clock, window)
+        bench = Bench(runner, self._compute, self._transport, self._clock, window, self._leases)
         jobs = JobManager(self.config.edge.sources, bench, self._spawner, self._arena)
         jobs.register(self._transport)
         return jobs
@@ -269,6 +272,7 @@ class Node:
             clock=self._clock,
             tick=self.config.cloud.tick,
             dead_after=self.config.transport.dead_after,
+            drained=self._membership.drained,
         )
 
     # What the front door asks of a node (api.ports: Nodes and Health)
@@ -289,7 +293,9 @@ class Node:
 
     def views(self) -> tuple[NodeView, ...]:
         """The peers, and this node itself."""
-        return self._registry.views()
+        drained = self._membership.drained() if self._membership is not None else frozenset()
+        views = self._registry.views()
+        return tuple(view.replace(drained=True) if view.report.name in drained else view for view in views)
 
     def problems(self) -> Mapping[str, str | None]:
         """Every component with what keeps it from being ready, None where nothing does."""

@@ -95,7 +95,7 @@ def _row(view: NodeView, doing: Mapping[str, str]) -> list[str]:
     return [
         report.name,
         ",".join(report.roles),
-        view.state,
+        f"{view.state}, drained" if view.drained else view.state,
         f"{view.rtt_ms:.1f} ms" if fresh and view.rtt_ms is not None else "–",
         share_text(report.cpu_fraction) if fresh else "–",
         "now" if fresh else seconds_text(view.seen_s),

@@ -199,8 +199,11 @@ class CloudConfig(Section):
     max_tasks: Annotated[int, unbuilt(64, "leave it away")] = Field(
         64, description="Tasks at once; not built into this release."
     )
-    lease: Annotated[Duration, unbuilt(15.0, "leave it away")] = Field(
-        15.0, description="Silence after which a task is offered again; not built into this release."
+    lease: Duration = Field(
+        15.0,
+        ge=5,
+        le=86400,
+        description="Time that a member may work for this cloud without hearing from it; it rests 2 s before the end.",
     )
 
 

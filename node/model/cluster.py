@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints
 
 from node.model.value import Count, Duration, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
 from node.model.video import Resolution
@@ -122,12 +122,13 @@ class NodeReport(Value):
 
 
 class NodeView(Value):
-    """A node as the registry sees it. `seen_s` is the age of its newest report."""
+    """A node as the registry sees it. `seen_s` is the age of its newest report; a drained one gets no work."""
 
     state: NodeState
     seen_s: Seconds
     rtt_ms: Seconds | None
     fingerprint: Text
+    drained: StrictBool = False
     report: NodeReport
 
 

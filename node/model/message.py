@@ -167,9 +167,10 @@ class Report(Value):
 
 
 class ReportReply(Value):
-    """Who took the report."""
+    """Who took the report; a cloud's word holds `lease` seconds from the asking, 0 where it gives none."""
 
     name: Name
+    lease: Seconds = 0.0
 
 
 class JoinRequest(Value):

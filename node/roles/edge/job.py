@@ -26,6 +26,7 @@ from node.pipeline.video.profile import objects_of
 from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner
 from node.roles.shared.compute_service import ComputeService
+from node.roles.shared.leases import Leases
 from node.roles.shared.tasks import begin, end
 from node.transport.base import Transport
 
@@ -75,6 +76,7 @@ class Bench:
     transport: Transport
     clock: Clock
     window: int
+    leases: Leases
 
 
 class Job:
@@ -97,6 +99,7 @@ class Job:
         self._transport = bench.transport
         self._clock = bench.clock
         self._window = bench.window
+        self._leases = bench.leases
         self._plans = {start.plan.epoch: start.plan}
         self._plan = start.plan
         self._count = _Count()
@@ -160,12 +163,14 @@ class Job:
     # What the source reader tells
 
     def took(self, capture: Capture) -> None:
-        """A new picture: it takes the mailbox, an older one in it is skipped."""
+        """A new picture: it takes the mailbox, an older one in it is skipped; without a lease it is skipped itself."""
         self.counted(capture.number - 1)
         self._count.seen = capture.number
         self._count.waiting += 1
         self._drop_waiting()
         self._mailbox = capture
+        if not self._leases.hold(self._cloud):
+            self._drop_waiting()
         self._work_on()
 
     def counted(self, number: int) -> None:

@@ -263,7 +263,6 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
         ("storage.objects=s3://bucket", "leave it away"),
         ('storage.keep={"logs": "14d"}', "nothing is deleted yet"),
         ("cloud.max_tasks=65", "leave it away"),
-        ("cloud.lease=16s", "leave it away"),
         ("edge.limits.cpu=150%", "service unit"),
         ("services.face_detection.device=cuda", "'cpu' is"),
         ("services.face_detection.batch=4", "one by one"),

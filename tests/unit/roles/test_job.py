@@ -16,6 +16,7 @@ from node.roles.edge.job import TALLY_S, Bench, Job
 from node.roles.edge.source_reader import Capture
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import Frame
+from node.roles.shared.leases import Leases
 from node.transport.base import Answer
 
 PLAN = Plan(
@@ -80,7 +81,10 @@ class Stage:
     def __init__(self) -> None:
         self.clock, self.arena = ManualClock(), FrameArena(slots=16, slot_bytes=64)
         self.reader, self.runner, self.cloud = Reader(), Runner(), Cloud()
-        self.job = Job(START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock, window=2))
+        self.leases = Leases(self.clock)
+        self.job = Job(
+            START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock, window=2, leases=self.leases)
+        )
         self.number = 0
 
     def take(self, skipped_before: int = 0) -> None:
@@ -263,4 +267,25 @@ async def test_results_that_the_cloud_cannot_read_are_lost_and_the_job_goes_on()
     assert stage.cloud.taken[-1].results[-1].n_loop == 2
     assert stage.cloud.taken[-1].tally.processed == 2
     await stage.job.stop()
+    stage.arena.close()
+
+
+async def test_a_job_whose_lease_ran_out_rests_until_it_is_renewed():
+    stage = Stage()
+    stage.job.start()
+    stage.leases.renewed("cloud-1", stage.clock.boottime(), 15.0)
+    stage.take()
+    await turns()
+    assert len(stage.runner.waiting) == 1
+    await stage.clock.advance(13.1)
+    stage.take()
+    await turns()
+    assert len(stage.runner.waiting) == 1
+    assert stage.job.tally().skipped == 1
+    stage.leases.renewed("cloud-1", stage.clock.boottime(), 15.0)
+    stage.take()
+    await turns()
+    assert len(stage.runner.waiting) == 2
+    await stage.job.stop()
+    stage.check()
     stage.arena.close()
