@@ -13,7 +13,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from node.clock import Clock
 from node.errors import DeadlineExceeded, PeerRefused, PeerUnreachable
-from node.model.message import MEMBER_JOIN, JoinReply, JoinRequest
+from node.model.message import MEMBER_JOIN, JoinReply, JoinRequest, Lane
 from node.transport import limits
 from node.transport.bodies import error_of, validated
 from node.transport.frames import Kind, Message, decode, encode, pack_body, unpack_body
@@ -47,7 +47,7 @@ def enrol(ticket: Ticket, address: str, request: JoinRequest, clock: Clock, time
     name = joiner_name(ticket.identity.public)
     context = new_context()
     try:
-        socket = dealer_socket(context, ticket.identity, Dial(address, ticket.server), LinkOptions(name))
+        socket = dealer_socket(context, ticket.identity, Lane.CONTROL, Dial(address, ticket.server), LinkOptions(name))
         monitor: Socket = socket.get_monitor_socket(ADMITTED | REFUSED | BROKEN_HANDSHAKE | DISCONNECTED)
         try:
             return _Registration(socket, monitor, address, clock, clock.monotonic() + timeout).run(name, request)
@@ -71,7 +71,7 @@ class _Registration:
 
     def run(self, name: str, request: JoinRequest) -> JoinReply:
         self._knock()
-        self._say(Message(Kind.HELLO, 0, name, pack_body(request.version)))
+        self._say(Message(Kind.HELLO, 0, name, pack_body([request.version, ""])))
         self._hear(Kind.HELLO)
         self._say(Message(Kind.REQUEST, _ASKED, MEMBER_JOIN.name, pack_body(request.model_dump()), deadline=self._deadline))
         reply = self._hear(Kind.REPLY)
@@ -93,7 +93,7 @@ class _Registration:
     def _say(self, message: Message) -> None:
         if not self._socket.poll(self._left_ms(), zmq.POLLOUT):
             raise DeadlineExceeded(f"{self._address} does not read")
-        self._socket.send_multipart(encode(message, self._clock.monotonic()))
+        self._socket.send_multipart(encode((message,), self._clock.monotonic()))
 
     def _hear(self, kind: Kind) -> Message:
         """The next message of that kind; heartbeats are passed over, a complaint is raised."""
@@ -104,11 +104,11 @@ class _Registration:
             if self._socket not in ready:
                 raise PeerUnreachable(f"{self._address} closed the connection", hint="does another node show the same token?")
             frames = [frame.buffer for frame in receive_frames(self._socket)]
-            message = decode(frames, self._clock.monotonic(), limits.MESSAGE_BYTES)
-            if message.kind is Kind.ERROR:
-                raise error_of(message)
-            if message.kind is kind:
-                return message
+            for message in decode(frames, self._clock.monotonic(), limits.CONTROL_BYTES):
+                if message.kind is Kind.ERROR:
+                    raise error_of(message)
+                if message.kind is kind:
+                    return message
         raise DeadlineExceeded(f"{self._address} did not answer the registration")
 
     def _left_ms(self) -> int:
