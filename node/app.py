@@ -27,6 +27,7 @@ from node.roles.cloud.membership import Membership
 from node.roles.cloud.query_manager import QueryManager
 from node.roles.cloud.rosters import Rosters
 from node.roles.cloud.scheduler import QueryScheduler
+from node.roles.cloud.succession import Succession
 from node.roles.edge.credit import FrameCredit
 from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
@@ -35,6 +36,7 @@ from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.events import EventBus
+from node.roles.shared.known_keys import StoredKeys
 from node.roles.shared.leases import Leases
 from node.roles.shared.neighbours import Neighbours
 from node.roles.shared.news import NodeNews, QueryNews
@@ -196,7 +198,7 @@ class Node:
         if Role.CLOUD in self._roles:
             await self._make_cloud()
         else:
-            self._meet_neighbours()
+            await self._meet_neighbours()
         self._measure()
         token = datadir.token(config.node.data_dir)
         self._http = HttpServer(config.http, token, self._ports(), clock, self._metrics)
@@ -241,18 +243,20 @@ class Node:
         jobs.register(self._transport)
         return jobs
 
-    def _meet_neighbours(self) -> None:
-        peers = self._peers
-        neighbours = Neighbours(self.config.node.name, self.public_key, peers.admitted, peers.directory)
+    async def _meet_neighbours(self) -> None:
+        peers, keys = self._peers, StoredKeys(self._store.members, self._clock)
+        await keys.recall(peers.directory)
+        neighbours = Neighbours(self.config.node.name, self.public_key, peers.admitted, peers.directory, keys)
         neighbours.register(self._transport, self._transport, lambda: self._address)
 
     async def _make_cloud(self) -> None:
         directory = self._peers.directory
         policy = Policy(self.config.node.name, self.public_key, self._roles, self.config.transport.admit, self._peers.admitted)
         admission = Admission(policy, directory, self._clock)
-        self._membership = Membership(admission, self._store.members, directory.knocks, self._clock)
-        self._membership.register(self._transport)
         self._rosters = Rosters(admission, self._registry, self._transport, self._clock, self._boot)
+        succession = Succession(self.config.identity_file, self._rosters)
+        self._membership = Membership(admission, self._store.members, directory.knocks, self._clock, succession)
+        self._membership.register(self._transport)
         await self._membership.load()
         planner = load_scheduler(self.config.cloud.scheduler)
         self._queries = QueryManager(

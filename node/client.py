@@ -38,7 +38,7 @@ from node.model.document import (
     to_document,
 )
 from node.model.event import StreamEvent
-from node.model.member import Approval, JoinToken, JoinTokenRequest, Member, NewJoinToken, Waiting
+from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, NewJoinToken, Waiting
 from node.model.value import Value
 from node.model.video import Constraint, Event, Plan, Query, QueryRequest, QueryState, Runtime
 
@@ -233,6 +233,10 @@ class Client:
     def drain(self, ref: str, *, drained: bool) -> Member:
         """Has a member get no work, or work again."""
         return from_document(Member, self._send("PATCH", f"/nodes/{quote(ref, safe='')}", {"drained": drained}))
+
+    def change_key(self, *, switch: bool) -> KeyState:
+        """Announces a cloud's next key, or has it go over to it."""
+        return from_document(KeyState, self._send("POST", "/peers/key", {"switch": switch}))
 
     def make_join_token(self, request: JoinTokenRequest) -> NewJoinToken:
         """A new join token; it exists twice where the answer to the first try was lost."""

@@ -9,7 +9,7 @@ from node.api.compat.bodies import ChangeConstraint, Join, NodeAddress, SubmitJo
 from node.api.compat.inputs import ServiceInput
 from node.model.access import TokenRequest
 from node.model.document import Document
-from node.model.member import Approval, JoinTokenRequest, NodeChange
+from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
 from node.model.value import Value
 from node.model.video import Constraint, QueryRequest
 
@@ -46,6 +46,7 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     ServiceInput: {"image": "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//2Q=="},
     TokenRequest: {"label": "dashboard on the wall", "scope": "read", "ttl": 3600.0},
     JoinTokenRequest: {"roles": ["edge"], "ttl": 3600.0, "label": "the edge in the lobby"},
+    KeyChange: {"switch": False},
     NodeChange: {"drained": True},
     Approval: {"name": "edge-1", "roles": ["edge"]},
 }

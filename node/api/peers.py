@@ -10,9 +10,20 @@ from node.api.answer import document, page
 from node.api.ports import Members
 from node.api.reading import read_body, read_params
 from node.api.route import API, DOOR, Route, Scope
-from node.errors import Busy, Conflict, Forbidden, Invalid, NotFound, StorageFailed
+from node.errors import Busy, ConfigInvalid, Conflict, Forbidden, Invalid, NotFound, StorageFailed
 from node.model.document import AuditQuery
-from node.model.member import Approval, JoinToken, JoinTokenRequest, Member, MemberEvent, NewJoinToken, NodeChange, Waiting
+from node.model.member import (
+    Approval,
+    JoinToken,
+    JoinTokenRequest,
+    KeyChange,
+    KeyState,
+    Member,
+    MemberEvent,
+    NewJoinToken,
+    NodeChange,
+    Waiting,
+)
 
 MAX_REF: Final = 100
 
@@ -64,6 +75,12 @@ async def make_token(request: web.Request) -> web.Response:
     """The secret is in this answer and nowhere else."""
     made = await _members(request).make_token(await read_body(request, JoinTokenRequest))
     return document(made, status=201, headers={"Location": f"{API}/peers/tokens/{made.token.id}"})
+
+
+async def change_key(request: web.Request) -> web.Response:
+    """Announces this cloud's next key; with `switch` it becomes the key from the next start on."""
+    wanted = await read_body(request, KeyChange)
+    return document(await _members(request).change_key(switch=wanted.switch))
 
 
 async def tokens(request: web.Request) -> web.Response:
@@ -137,6 +154,17 @@ ROUTES: Final = (
         "Put a member out.",
         reply=Member,
         raises=(*_STORE, Conflict),
+    ),
+    Route(
+        "POST",
+        f"{API}/peers/key",
+        Scope.ADMIN,
+        change_key,
+        "Announce this cloud's next key, or go over to it.",
+        body=KeyChange,
+        reply=KeyState,
+        raises=(*_STORE, Conflict, ConfigInvalid),
+        keyed=False,
     ),
     Route(
         "PATCH",

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from node.model.access import Claim, KeptAnswer, Token
 from node.model.cluster import NodeReport, NodeView, ServiceReport
-from node.model.member import Approval, JoinToken, JoinTokenRequest, Member, MemberEvent, NewJoinToken, Waiting
+from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
 from node.model.message import StageCall
 from node.model.video import (
     Constraint,
@@ -194,6 +194,8 @@ class Members(Protocol):
     async def revoke_token(self, ref: str) -> JoinToken: ...
 
     async def events(self, limit: int) -> tuple[MemberEvent, ...]: ...
+
+    async def change_key(self, *, switch: bool) -> KeyState: ...
 
 
 @dataclass(frozen=True, slots=True)

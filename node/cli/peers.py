@@ -16,7 +16,7 @@ from node.errors import Invalid
 
 if TYPE_CHECKING:
     from node.config import NodeConfig
-    from node.model.member import Member, Waiting
+    from node.model.member import KeyState, Member, Waiting
     from node.model.message import JoinReply
 
 ROLES: Final = ("cloud", "edge", "talent", "federated")
@@ -113,6 +113,19 @@ def undrain(settings: Settings, ref: str) -> None:
     _drain(settings, ref, drained=False)
 
 
+@peers.command("rotate-key")
+@click.option("--switch", is_flag=True, help="Go over to the announced key; takes effect when the cloud is started again.")
+@output_option
+@pass_settings
+def rotate_key(settings: Settings, *, switch: bool) -> None:
+    """Change the cloud's own key: announce the next one to the members, then --switch once all know it."""
+    from node.model.document import to_document
+
+    with settings.connect() as client:
+        state = client.change_key(switch=switch)
+    show_one(settings, state, _key_columns(), to_document, lambda one: one.fingerprint)
+
+
 def _drain(settings: Settings, ref: str, *, drained: bool) -> None:
     from node.model.document import to_document
 
@@ -192,6 +205,15 @@ def _columns() -> tuple[Column[Member], ...]:
         Column("STATE", lambda one: f"{one.state}, drained" if one.drained_at is not None else one.state),
         Column("UNTIL", lambda one: rfc3339(one.expires_at) if one.expires_at is not None else "–"),
         Column("FINGERPRINT", lambda one: one.fingerprint),
+    )
+
+
+def _key_columns() -> tuple[Column[KeyState], ...]:
+    return (
+        Column("NEXT KEY", lambda one: one.next_key),
+        Column("FINGERPRINT", lambda one: one.fingerprint),
+        Column("UNAWARE", lambda one: ", ".join(one.unaware) or "nobody"),
+        Column("NEXT", lambda one: "start the cloud again" if one.switched else "rotate-key --switch once nobody is unaware"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, TypeAlias
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StrictBool, StringConstraints
 
 from node.config.address import peer_address
 from node.lifecycle import LifeCycle
@@ -14,6 +14,8 @@ from node.model.value import Count, Items, Name, Seconds, Text, Value, Word
 TOKEN_TTL_MOST: Final = 30 * 86400.0  # a way in that lies about for longer is forgotten by its maker, not by its finder
 MEMBER_TTL_MOST: Final = 10 * 366 * 86400.0
 MEMBERS_MOST: Final = 4096  # as many as transport.allow may name; a roster of them is 600 KB, below one body
+
+NEXT_KEYS: Final = 2  # a cloud's key of now and the one that it goes over to
 
 PublicKey: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{40}$")]
 Fingerprint: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Z2-7]{7}(-[A-Z2-7]{7}){3}$")]
@@ -48,7 +50,8 @@ MEMBER_LIFE: Final = LifeCycle(
 class Member(Value):
     """The record of one key.
 
-    `address` is where this node dials it, empty where it does not; `token` the join token that it came with, if it did.
+    `address` is where this node dials it, empty where it does not; `token` the join token that it came with, if it did;
+    `next_keys` are those that it has announced to go over to, newest last.
     """
 
     fingerprint: Fingerprint
@@ -62,6 +65,7 @@ class Member(Value):
     changed_at: Seconds
     expires_at: Seconds | None = None
     drained_at: Seconds | None = None
+    next_keys: Annotated[Items[PublicKey], Field(max_length=NEXT_KEYS)] = ()
 
 
 class MemberEvent(Value):
@@ -134,6 +138,21 @@ class NodeChange(Value):
     """What is to change about a member: a drained one gets no new work, and what runs there is moved."""
 
     drained: bool
+
+
+class KeyChange(Value):
+    """What is to happen with this cloud's key: announce the next one, or also make it the key from the next start on."""
+
+    switch: StrictBool = False
+
+
+class KeyState(Value):
+    """How far a change of this cloud's key is; `unaware` are the members that have not acknowledged the next one."""
+
+    next_key: PublicKey
+    fingerprint: Fingerprint
+    unaware: Items[Name] = ()
+    switched: StrictBool = False
 
 
 class Card(Value):

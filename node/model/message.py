@@ -194,10 +194,14 @@ class JoinReply(Value):
 
 
 class Roster(Value):
-    """All whom the receiver may meet beside the cloud itself; a newer one (`boot`, then `number`) replaces an older one."""
+    """All whom the receiver may meet beside the cloud itself; a newer one (`boot`, then `number`) replaces an older one.
+
+    `next_key` is the one that the cloud will go over to: the receiver takes both from now on.
+    """
 
     boot: Count
     number: Count
+    next_key: PublicKey | None = None
     members: Annotated[Items[Card], Field(max_length=MEMBERS_MOST)] = ()
 
 

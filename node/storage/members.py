@@ -115,6 +115,10 @@ class Members:
         """
         return await self._database.write(lambda connection: _step(connection, fingerprint, event, reason, now, changes))
 
+    async def announced(self, member: Member) -> Member:
+        """Keeps the keys that a cloud which this node dials has announced; a new record where it has none."""
+        return await self._database.write(lambda connection: _announced(connection, member))
+
     async def drain(self, fingerprint: str, now: float, *, drained: bool) -> Member:
         """Notes that a member shall get no new work, or may have it again; NotFound for a key that is not known."""
         return await self._database.write(lambda connection: _drain(connection, fingerprint, now, drained))
@@ -203,6 +207,16 @@ def _step(  # noqa: PLR0917 - as `Members.step`
     _check_name(connection, after)
     _save(connection, before, after)
     _audit(connection, after, event, reason)
+    return after
+
+
+def _announced(connection: Writing, member: Member) -> Member:
+    before = _find(connection, member.fingerprint)
+    if before is None:
+        return _enrol(connection, member, "announced its next key")
+    after = before.replace(next_keys=member.next_keys, changed_at=member.changed_at)
+    _save(connection, before, after)
+    _audit(connection, after, "announce", "its next key")
     return after
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import zmq
@@ -41,11 +41,29 @@ class Directory:
         self.knocks = Knocks()
         self._peers = _table(peers, {})
         self._names = frozenset(peer.name for peer in self._peers.values())
+        self._successors: Mapping[str, tuple[str, ...]] = {}
         self._watchers: tuple[Callable[[], None], ...] = ()
 
     def find(self, public: str) -> Peer | None:
         """The record of a key, or None for a stranger."""
-        return self._peers.get(public)
+        peer = self._peers.get(public)
+        if peer is None and self._successors:
+            return next((self._peers.get(old) for old, new in self._successors.items() if public in new), None)
+        return peer
+
+    def succeed(self, public: str, successors: Sequence[str]) -> None:
+        """The owner of `public` also answers to these keys, newest last; it is the same peer by any of them.
+
+        Raises:
+            Malformed: a key that is not one.
+        """
+        for successor in successors:
+            key_bytes(successor)
+        self._successors = {**self._successors, public: tuple(successors)}
+
+    def keys_of(self, public: str) -> tuple[str, ...]:
+        """The key itself and those that succeed it."""
+        return (public, *self._successors.get(public, ()))
 
     def __contains__(self, name: object) -> bool:
         """Whether a node of that name is admitted."""

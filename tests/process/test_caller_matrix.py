@@ -14,7 +14,7 @@ from node.model.cluster import Role
 from node.model.message import METHODS, Caller, Mark, Method
 from node.model.value import Value
 from node.transport.auth import Directory
-from node.transport.base import Answer, Call, Handler, Peer
+from node.transport.base import Answer, Call, Ear, Handler, Peer
 from node.transport.frames import Kind, Message, pack_body
 from node.transport.keys import new_identity
 from node.transport.zmq import ZmqTransport
@@ -28,6 +28,7 @@ class Door:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.asked: list[tuple[str, str]] = []
+        self.heard: list[tuple[str, str]] = []
         self.raws: dict[Caller, Raw] = {}
 
     async def open(self) -> None:
@@ -41,6 +42,10 @@ class Door:
     def _register(self, transport: ZmqTransport) -> None:
         for method in METHODS:
             transport.answer(method, self._handler(method))
+            transport.hear(method, self._ear(method))
+
+    def _ear(self, method: Method[Value, Value]) -> Ear[Value]:
+        return lambda call, _: self.heard.append((call.peer.name, method.name))
 
     def _handler(self, method: Method[Value, Value]) -> Handler[Value, Value]:
         async def handle(call: Call, body: Value) -> Answer[Value]:
@@ -72,6 +77,17 @@ async def test_each_role_may_ask_for_what_the_table_says_and_nothing_else(door: 
             assert answer.word == Forbidden.code
     assert allowed == {method.name for method in METHODS if caller in method.callers}
     assert {name for _, name in door.asked} == allowed  # who is refused reaches no handler
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_a_note_reaches_only_ears_that_its_sender_may_speak_to(door: Door, caller: Caller) -> None:
+    raw = door.raws[caller]
+    for method in METHODS:
+        body = pack_body(EXAMPLES[method.name][0].model_dump())
+        await raw.say(Message(Kind.NOTE, 0, method.name, body, deadline=CLOCK.monotonic() + 5))
+    await raw.say(Message(Kind.PING, 7))
+    await raw.hear(Kind.PONG)  # so every note was read
+    assert {name for _, name in door.heard} == {method.name for method in METHODS if caller in method.callers}
 
 
 def test_every_message_has_a_caller_and_the_joiner_but_one_message() -> None:

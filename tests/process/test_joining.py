@@ -71,6 +71,7 @@ async def test_a_token_that_has_expired_or_was_revoked_is_refused_at_the_door(fo
 async def test_an_expired_token_closes_its_way_in(founding: Founding) -> None:
     token = await founding.token(ttl=1.0)
     key = read_token(token).identity.public
+    await CLOCK.sleep(0)
     assert founding.directory.find(key) is not None
     async with CLOCK.timeout(4):
         while founding.directory.find(key) is not None:
@@ -243,6 +244,38 @@ async def test_members_hear_of_each_other_and_talk_without_the_cloud(founding: F
     assert (await transport.call("edge-1", ECHO, Ask(number=8), timeout=5)).body.number == 8
     await founding.members.revoke("edge-1")
     await caller.ups.hears("edge-1", up=False)
+
+
+async def test_the_cloud_changes_its_key_and_its_members_come_back(founding: Founding) -> None:
+    edge = founding.newcomer("edge-1")
+    await edge.register(await founding.token())
+    transport = await edge.start()
+    await edge.ups.hears("cloud-1")
+    await founding.newcomer("edge-9").register(await founding.token())  # never there
+    await founding.members.change_key(switch=False)
+    with pytest.raises(Conflict, match="edge-9 would be shut out"):
+        await until_only(founding, ("edge-9",))
+    await founding.members.revoke("edge-9")
+    before, address = founding.key.public, founding.address
+    assert (await founding.members.change_key(switch=True)).switched
+    assert (await transport.call("cloud-1", ECHO, Ask(number=1), timeout=5)).body.number == 1
+    await founding.close()
+    await founding.open(listen=address)
+    assert founding.key.public != before
+    await edge.ups.hears("cloud-1", within=10)
+    assert (await transport.call("cloud-1", ECHO, Ask(number=2), timeout=5)).body.number == 2
+    await transport.stop()
+    again = await edge.start()  # it knows the old key by its config and the new one by its store
+    await edge.ups.hears("cloud-1", within=10)
+    assert (await again.call("cloud-1", ECHO, Ask(number=3), timeout=5)).body.number == 3
+
+
+async def until_only(founding: Founding, unaware: tuple[str, ...]) -> None:
+    """Tries to go over once nobody but these is unaware of the next key."""
+    async with CLOCK.timeout(6):
+        while (await founding.members.change_key(switch=False)).unaware != unaware:
+            await CLOCK.sleep(0.05)
+    await founding.members.change_key(switch=True)
 
 
 def test_a_mistyped_token_is_told_before_anybody_knocks() -> None:

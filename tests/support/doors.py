@@ -40,11 +40,15 @@ from node.model.video import (
 from node.pipeline.stage import check_pipeline
 from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership
+from node.roles.cloud.rosters import Rosters
+from node.roles.cloud.succession import Succession
 from node.roles.shared.events import EventBus
 from node.roles.shared.news import QueryNews
+from node.roles.shared.registry import Registry
 from node.storage import Store, open_store
 from node.transport.auth import Directory
 from node.transport.keys import new_identity
+from node.transport.loopback import LoopbackHub
 
 T = TypeVar("T")
 
@@ -353,7 +357,11 @@ class _Thread:
             store.queries.watch(QueryNews(bus))
             directory = Directory([])
             policy = Policy("cloud-1", new_identity().public, (Role.CLOUD,), "token", ())
-            members = Membership(Admission(policy, directory, clock), store.members, directory.knocks, clock)
+            admission = Admission(policy, directory, clock)
+            hub = LoopbackHub().transport("cloud-1", {Role.CLOUD}, clock)
+            registry = Registry(nodes.here, clock, suspect_after=2, dead_after=5)
+            succession = Succession(self._folder / "identity.key", Rosters(admission, registry, hub, clock, 1))
+            members = Membership(admission, store.members, directory.knocks, clock, succession)
             ports = Ports(
                 queries=queries if self._with_queries else None,
                 nodes=nodes,

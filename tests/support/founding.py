@@ -17,6 +17,8 @@ from node.model.message import JoinReply, JoinRequest
 from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership
 from node.roles.cloud.rosters import Rosters
+from node.roles.cloud.succession import Succession
+from node.roles.shared.known_keys import StoredKeys
 from node.roles.shared.neighbours import Neighbours
 from node.roles.shared.registry import Registry
 from node.roles.shared.reporter import Reporter
@@ -26,7 +28,7 @@ from node.transport.auth import Directory
 from node.transport.base import Peer
 from node.transport.enrol import enrol
 from node.transport.jointoken import read_token
-from node.transport.keys import Identity, new_identity
+from node.transport.keys import Identity, load_or_create, new_identity
 from node.transport.options import Dial
 from node.transport.zmq import ZmqTransport
 
@@ -54,6 +56,7 @@ class Newcomer:
         self.key = key or new_identity()
         self.ups = Ups()
         self._founding = founding
+        self._cloud_key = founding.key.public  # as it was when this node heard of it
 
     async def register(self, token: str, *roles: Role) -> JoinReply:
         request = JoinRequest(name=self.name, key=self.key.public, roles=roles or (Role.EDGE,), version="test")
@@ -63,9 +66,13 @@ class Newcomer:
         """Its transport, with what a node has of members: reports, rosters and links to neighbours."""
         founding = self._founding
         cloud = Peer("cloud-1", frozenset({Role.CLOUD}), founding.key.fingerprint)
-        known = [(founding.key.public, cloud)]
+        known = [(self._cloud_key, cloud)]
         directory = Directory(known)
-        dials = [Dial(founding.address, founding.key.public)]
+        store = await open_store(f"sqlite:///{self.name}.db", founding.folder, CLOCK)
+        founding.stack.push_async_callback(store.close)
+        keys = StoredKeys(store.members, CLOCK)
+        await keys.recall(directory)
+        dials = [Dial(founding.address, self._cloud_key)]
         options = replace(FAST, name=self.name, roles=frozenset({Role.EDGE}), boot=1)
         transport = ZmqTransport(self.key, directory, [listen] if listen else [], dials, CLOCK, options)
         transport.answer(ECHO, echo)
@@ -77,7 +84,7 @@ class Newcomer:
         def report() -> NodeReport:
             return a_report(self.name, Role.EDGE, address=address())
 
-        Neighbours(self.name, self.key.public, known, directory).register(transport, transport, address)
+        Neighbours(self.name, self.key.public, known, directory, keys).register(transport, transport, address)
         Registry(report, CLOCK, suspect_after=2, dead_after=5).register(transport)
         reporter = Reporter(report, transport, CLOCK, 0.3)
         founding.stack.push_async_callback(transport.stop)
@@ -92,10 +99,11 @@ class Founding:
     def __init__(self, stack: AsyncExitStack, folder: Path) -> None:
         self.stack = stack
         self.folder = folder
-        self.key = new_identity()
+        self.key = load_or_create(folder / "identity.key")
 
     async def open(self, admit: str = "token", allowed: tuple[tuple[str, Peer], ...] = (), listen: str = "") -> None:
         """Opens the store and the door; again after `close`, as a restart would."""
+        self.key = load_or_create(self.folder / "identity.key")
         self.store: Store = await open_store("sqlite:///node.db", self.folder, CLOCK)
         boot = await self.store.cluster.next_boot()
         self.directory = Directory(allowed)
@@ -107,9 +115,10 @@ class Founding:
         registry = Registry(lambda: a_report("cloud-1", Role.CLOUD), CLOCK, suspect_after=2, dead_after=5)
         registry.register(self.transport)
         admission = Admission(Policy("cloud-1", self.key.public, (Role.CLOUD,), admit, allowed), self.directory, CLOCK)
-        self.members = Membership(admission, self.store.members, self.directory.knocks, CLOCK)
-        self.members.register(self.transport)
         rosters = Rosters(admission, registry, self.transport, CLOCK, boot)
+        succession = Succession(self.folder / "identity.key", rosters)
+        self.members = Membership(admission, self.store.members, self.directory.knocks, CLOCK, succession)
+        self.members.register(self.transport)
         await self.members.load()
         await self.transport.start()
         self.address = self.transport.endpoints[0]

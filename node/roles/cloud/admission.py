@@ -6,6 +6,7 @@ change. The config's names and keys come first; a key that was revoked stays out
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Admission:
         self.members: Mapping[str, Member] = {}
         self.tokens: Mapping[str, JoinToken] = {}
         self.changed: Callable[[], None] = lambda: None
+        self._refreshing: asyncio.Handle | None = None
         self._directory = directory
         self._clock = clock
 
@@ -70,10 +72,17 @@ class Admission:
         self._directory.knocks.forget(member.key)
         self._refresh()
 
+    def keep_used(self, key: str, token: JoinToken, member: Member) -> None:
+        """From now on that token is used up, and this is what is known of the member that used it."""
+        self.tokens = {**self.tokens, key: token}
+        self.members = {**self.members, member.fingerprint: member}
+        self._directory.knocks.forget(member.key)
+        self._refresh_soon()
+
     def keep_token(self, key: str, token: JoinToken) -> None:
         """From now on this is what is known of that token."""
         self.tokens = {**self.tokens, key: token}
-        self._refresh()
+        self._refresh_soon()
 
     def drop_token(self, token: JoinToken) -> None:
         """That way in is closed."""
@@ -125,7 +134,15 @@ class Admission:
         if key == self.policy.public_key:
             raise Conflict("that is the key of this node itself", hint="was its data_dir copied? delete identity.key there")
 
+    def _refresh_soon(self) -> None:
+        """Once for all who are let in during this turn of the loop: a thousand who come together are few directories."""
+        if self._refreshing is None:
+            self._refreshing = asyncio.get_running_loop().call_soon(self._refresh)
+
     def _refresh(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            self._refreshing = None
         self._directory.replace(self._records())
         self.changed()
 

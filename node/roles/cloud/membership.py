@@ -17,6 +17,7 @@ from node.model.member import (
     Approval,
     JoinToken,
     JoinTokenRequest,
+    KeyState,
     Member,
     MemberEvent,
     MemberState,
@@ -26,6 +27,7 @@ from node.model.member import (
 from node.model.message import MEMBER_JOIN, JoinReply, JoinRequest
 from node.model.value import new_id
 from node.roles.cloud.admission import Admission
+from node.roles.cloud.succession import Succession
 from node.storage.members import Members
 from node.transport.base import Answer, Call, Peer, Transport
 from node.transport.jointoken import joiner_name, new_token
@@ -43,15 +45,17 @@ PREFIX_CHARS: Final = 7  # of a fingerprint: one group names a key where it is t
 class Membership:
     """The members of one cloud. `ref` is a name, a fingerprint or a unique beginning of one."""
 
-    def __init__(self, admission: Admission, store: Members, knocks: Knocks, clock: Clock) -> None:
+    def __init__(self, admission: Admission, store: Members, knocks: Knocks, clock: Clock, succession: Succession) -> None:
         self._admission = admission
         self._store = store
         self._knocks = knocks
         self._clock = clock
+        self._succession = succession
         self._unwritten: dict[str, tuple[str, str]] = {}
 
     async def load(self) -> None:
         """Reads what is stored; before it only the config's peers are admitted."""
+        self._succession.resume()
         self._admission.load(await self._store.all(), await self._store.tokens())
 
     def register(self, transport: Transport) -> None:
@@ -198,6 +202,14 @@ class Membership:
         log.info("join token revoked", extra={"join": token.id})
         return token
 
+    async def change_key(self, *, switch: bool) -> KeyState:
+        """Announces this cloud's next key, made where there is none; with `switch` goes over to it at the next start.
+
+        Raises:
+            Conflict: a member does not know the next key yet, and would be shut out.
+        """
+        return await self._succession.change(switch=switch)
+
     # The wire
 
     async def _join(self, call: Call, request: JoinRequest) -> Answer[JoinReply]:
@@ -215,8 +227,8 @@ class Membership:
         record = self._admission.record(request.key, peer, now).replace(state=state, token=token.id)
         member = await self._store.redeem(key, record)
         log.info("member registered", extra={"peer": member.name, "fingerprint": member.fingerprint, "state": member.state})
-        self._admission.keep_token(key, token.replace(used_by=member.fingerprint, used_at=token.used_at or now))
-        self._admission.keep(member)
+        used = token.replace(used_by=member.fingerprint, used_at=token.used_at or now)
+        self._admission.keep_used(key, used, member)
         policy = self._admission.policy
         return Answer(JoinReply(name=policy.name, roles=policy.roles, state=member.state))
 

@@ -38,10 +38,24 @@ class Rosters:
         self._number = 0
         self._taken: dict[str, tuple[Card, ...]] = {}
         self._addresses: dict[str, str] = {}
+        self._next_key: str | None = None
+        self._aware: set[str] = set()
         self._wake = asyncio.Event()
         admission.changed = self._wake.set
         registry.when_changed(self._reported)
         transport.watch(self._link)
+
+    def announce(self, next_key: str) -> None:
+        """Has every member told which key this cloud will go over to."""
+        if next_key != self._next_key:
+            self._next_key = next_key
+            self._aware.clear()
+            self._taken.clear()
+            self._wake.set()
+
+    def unaware(self) -> tuple[str, ...]:
+        """The admitted members that have not acknowledged that key."""
+        return tuple(card.name for card in self._cards() if card.name not in self._aware)
 
     async def run(self) -> None:
         """Sends until cancelled."""
@@ -53,7 +67,7 @@ class Rosters:
                     cards = self._for(link.peer, everybody)
                     if Role.CLOUD not in link.peer.roles and self._taken.get(link.peer.name) != cards:
                         self._number += 1
-                        roster = Roster(boot=self._boot, number=self._number, members=cards)
+                        roster = Roster(boot=self._boot, number=self._number, next_key=self._next_key, members=cards)
                         sending.create_task(self._send(link.peer.name, roster))
             try:
                 async with self._clock.timeout(AGAIN_S):
@@ -68,7 +82,10 @@ class Rosters:
         except EcnodeError as error:
             log.info("roster not taken", extra={"peer": name, "reason": error.message})
             return
-        self._taken[name] = roster.members
+        if roster.next_key == self._next_key:
+            self._taken[name] = roster.members
+            if roster.next_key is not None:
+                self._aware.add(name)
 
     def _cards(self) -> tuple[Card, ...]:
         return tuple(

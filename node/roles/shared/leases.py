@@ -2,7 +2,7 @@
 
 A cloud answers each report with a lease: how many seconds from the asking its word holds. The member fences itself `MARGIN_S`
 before the end, the cloud counts from the moment when it answered, which is later: so the member has always stopped when the
-cloud gives its work away. The seconds are those of CLOCK_BOOTTIME, which goes on in suspend: a machine that slept wakes up fenced.
+cloud gives its work away. The seconds are those of CLOCK_BOOTTIME, which goes on in suspend: who slept wakes up fenced.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from node.errors import Conflict
 from node.model.cluster import Received
-from node.model.member import Card, can_be_dialled
+from node.model.member import NEXT_KEYS, Card, can_be_dialled
 from node.model.message import MEMBER_ROSTER, Roster
 from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Dialler, Peer, Transport
@@ -24,14 +24,24 @@ log = logging.getLogger(__name__)
 CLOUDS_MOST: Final = 16  # rosters of different clouds that are kept
 
 
+class KnownKeys(Protocol):
+    """Where it is kept which keys a cloud has announced."""
+
+    async def succeed(self, public: str, name: str, successors: Sequence[str]) -> None:
+        """Remembers that the owner of `public` also answers to these keys."""
+
+
 class Neighbours:
     """The receiving side of the rosters. `fixed` are the peers of the config and of the join, by key."""
 
-    def __init__(self, name: str, public_key: str, fixed: Sequence[tuple[str, Peer]], directory: Directory) -> None:
+    def __init__(
+        self, name: str, public_key: str, fixed: Sequence[tuple[str, Peer]], directory: Directory, keys: KnownKeys
+    ) -> None:
         self._name = name
         self._public_key = public_key
         self._fixed = tuple(fixed)
         self._directory = directory
+        self._keys = keys
         self._rosters: dict[str, Roster] = {}
         self._dialled: dict[str, Dial] = {}
         self._dialler: Dialler | None = None
@@ -51,12 +61,23 @@ class Neighbours:
                 key_bytes(card.key)
             if known is None and len(self._rosters) >= CLOUDS_MOST:
                 raise Conflict(f"{CLOUDS_MOST} clouds sent their rosters already", hint="join fewer of them")
+            if roster.next_key is not None:
+                await self._go_along(sender, roster.next_key)
             self._rosters[sender] = roster
             cards = dict(self._cards())
             log.info("roster taken", extra={"peer": sender, "members": len(cards)})
             self._directory.replace([*self._fixed, *((key, _peer(card)) for key, card in cards.items())])
             self._dial(cards)
         return Answer(Received())
+
+    async def _go_along(self, cloud: str, next_key: str) -> None:
+        """Takes the cloud's next key too; the cloud hears of it once it is written down."""
+        public = next((public for public, peer in self._fixed if peer.name == cloud), None)
+        if public is not None and next_key not in self._directory.keys_of(public):
+            successors = (*self._directory.keys_of(public)[1:], next_key)[-NEXT_KEYS:]
+            await self._keys.succeed(public, cloud, successors)
+            self._directory.succeed(public, successors)
+            log.info("cloud announced its next key", extra={"peer": cloud, "fingerprint": fingerprint(next_key)})
 
     def _cards(self) -> Iterator[tuple[str, Card]]:
         names = {self._name, *(peer.name for _, peer in self._fixed)}

@@ -15,7 +15,8 @@ STATEMENTS = (
         "created_at" REAL NOT NULL,
         "changed_at" REAL NOT NULL,
         "expires_at" REAL,
-        "drained_at" REAL
+        "drained_at" REAL,
+        "next_keys" TEXT NOT NULL
     )
     """,
     """
