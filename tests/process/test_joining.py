@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -199,6 +200,7 @@ async def test_a_revocation_outlives_a_restart_and_the_config(founding: Founding
 
 
 async def test_a_member_gets_in_after_a_restart_of_the_cloud(founding: Founding) -> None:
+    await at_a_place_of_its_own(founding)
     edge = founding.newcomer("edge-1")
     await edge.register(await founding.token())
     await edge.start()
@@ -247,6 +249,7 @@ async def test_members_hear_of_each_other_and_talk_without_the_cloud(founding: F
 
 
 async def test_the_cloud_changes_its_key_and_its_members_come_back(founding: Founding) -> None:
+    await at_a_place_of_its_own(founding)
     edge = founding.newcomer("edge-1")
     await edge.register(await founding.token())
     transport = await edge.start()
@@ -268,6 +271,12 @@ async def test_the_cloud_changes_its_key_and_its_members_come_back(founding: Fou
     again = await edge.start()  # it knows the old key by its config and the new one by its store
     await edge.ups.hears("cloud-1", within=10)
     assert (await again.call("cloud-1", ECHO, Ask(number=3), timeout=5)).body.number == 3
+
+
+async def at_a_place_of_its_own(founding: Founding) -> None:
+    """Opens the cloud where it can come back: a port that the system chose may be somebody else's by then."""
+    await founding.close()
+    await founding.open(listen=f"ipc://@ecnode-test-{os.getpid()}-founding")
 
 
 async def until_only(founding: Founding, unaware: tuple[str, ...]) -> None:
