@@ -187,6 +187,7 @@ class Membership:
         )
         await self._store.add_token(key, token)
         self._admission.keep_token(key, token)
+        await self._clock.sleep(0)  # the door knows it in the next turn, and whoever is answered may be there at once
         log.info("join token made", extra={"join": token.id, "roles": ", ".join(token.roles)})
         return NewJoinToken(token=token, secret=secret)
 
@@ -229,6 +230,7 @@ class Membership:
         log.info("member registered", extra={"peer": member.name, "fingerprint": member.fingerprint, "state": member.state})
         used = token.replace(used_by=member.fingerprint, used_at=token.used_at or now)
         self._admission.keep_used(key, used, member)
+        await self._clock.sleep(0)  # as above
         policy = self._admission.policy
         return Answer(JoinReply(name=policy.name, roles=policy.roles, state=member.state))
 
