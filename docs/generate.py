@@ -1,7 +1,8 @@
 """Which pages of docs/ are made from the code, and are they fresh?
 
-`python docs/generate.py` writes wire.md, lifecycles.md, config.md and errors.md; with `--check` it writes nothing and ends
-with 1 where one is stale. Nothing here is a second list: names, limits and callers come from the tables that the program reads.
+`python docs/generate.py` writes wire.md, security.md, lifecycles.md, config.md and errors.md; with `--check` it writes
+nothing and ends with 1 where one is stale. Nothing here is a second list: names, limits and callers come from the tables that
+the program reads.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from node.errors import EcnodeError, Forbidden, Rejected, Unavailable, every_err
 from node.lifecycle import LifeCycle, S
 from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport, SourceState
 from node.model.delivery import Batch, BatchReply
+from node.model.member import MEMBER_LIFE, Card, MemberState
 from node.model.message import (
     BLOB_CHUNK,
     BLOB_MANIFEST,
@@ -30,10 +32,13 @@ from node.model.message import (
     JOB_PROGRESS,
     JOB_START,
     JOB_STOP,
+    MEMBER_JOIN,
+    MEMBER_ROSTER,
     METHODS,
     NODE_REPORT,
     BlobReply,
     BlobRequest,
+    Caller,
     ChunkRequest,
     ComputeReply,
     ComputeRequest,
@@ -44,10 +49,14 @@ from node.model.message import (
     JobProgressReply,
     JobStart,
     JobStop,
+    JoinReply,
+    JoinRequest,
+    Mark,
     Method,
     Pictures,
     Report,
     ReportReply,
+    Roster,
     StageCall,
 )
 from node.model.value import Value
@@ -106,6 +115,8 @@ _REPORT: Final = NodeReport(
     links=(LinkReport(peer="cloud-1", rtt_ms=1.2, bytes_out=120_000, bytes_in=40_000),),
 )
 
+_KEY: Final = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"  # of ZeroMQ RFC 26, nobody's
+
 EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
     NODE_REPORT.name: (Report(report=_REPORT), ReportReply(name="cloud-1")),
     COMPUTE_RUN.name: (
@@ -155,6 +166,14 @@ EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
     ),
     BLOB_MANIFEST.name: (BlobRequest(blob=_BLOB), BlobReply(size=268_435_456)),
     BLOB_CHUNK.name: (ChunkRequest(blob=_BLOB, offset=7_340_032, length=1_048_576), Received()),
+    MEMBER_JOIN.name: (
+        JoinRequest(name="edge-2", key=_KEY, roles=(Role.EDGE,), version="0.1.0"),
+        JoinReply(name="cloud-1", roles=(Role.CLOUD,), state=MemberState.ADMITTED),
+    ),
+    MEMBER_ROSTER.name: (
+        Roster(boot=7, number=3, members=(Card(name="edge-2", key=_KEY, roles=(Role.EDGE,), address="tcp://10.0.0.7:7440"),)),
+        Received(),
+    ),
 }
 """A request and a reply of every method, by its name; the tests send them through every codec."""
 
@@ -219,7 +238,8 @@ def lifecycles() -> str:
 Made from the tables of `node/model` by `make docs`. The store changes a state by these tables only, each step in one
 transaction with an event row.
 
-{_life(QUERY_LIFE)}"""
+{_life(QUERY_LIFE)}
+{_life(MEMBER_LIFE)}"""
 
 
 def errors() -> str:
@@ -241,7 +261,28 @@ when it was interrupted.
 {_table(("code", "name", "family", "HTTP", "exit", "meaning"), rows)}"""
 
 
+def security() -> str:
+    """Who may ask for what: every message and every role."""
+    callers: tuple[Caller, ...] = (*Role, *Mark)
+    rows = ((f"`{each.name}`", *("yes" if caller in each.callers else "–" for caller in callers)) for each in METHODS)
+    return f"""\
+# Who may ask for what
+
+Made from `node/model/message.py` by `make docs`; `tests/process/test_caller_matrix.py` asks for every message in every role
+over a real socket and compares with the same table.
+
+Who a caller is follows from the key of its connection: the directory has its name and its roles (`node/transport/auth.py`), and
+no message can add one. The dispatcher (`node/transport/dispatch.py`) looks before a body is decoded; whoever may not ask gets
+`{Forbidden.code}` and nothing else happens. A node with several roles may do what any of them may.
+
+`{Mark.JOINER}` is no role but the mark of the one-use key in a join token: until it is used or expires it may register one
+newcomer and ask for nothing else.
+
+{_table(("message", *callers), rows)}"""
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "security.md": security,
     "wire.md": wire,
     "lifecycles.md": lifecycles,
     "config.md": markdown,
@@ -269,7 +310,8 @@ def _read(page: Path) -> str:
 
 
 def _callers(method: Method[Value, Value]) -> str:
-    return "every role" if method.callers == frozenset(Role) else ", ".join(role for role in Role if role in method.callers)
+    everybody: tuple[Caller, ...] = (*Role, *Mark)
+    return "every role" if method.callers == frozenset(Role) else ", ".join(one for one in everybody if one in method.callers)
 
 
 def _models() -> Iterator[type[Value]]:

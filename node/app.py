@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
@@ -20,9 +20,14 @@ from node.api.server import HttpServer
 from node.clock import Clock
 from node.config import NodeConfig
 from node.model.cluster import LinkReport, NodeReport, NodeState, NodeView, Role
+from node.model.member import Member, can_be_dialled
 from node.pipeline.video.planner.base import load_scheduler
+from node.roles.cloud.admission import Admission, Policy
+from node.roles.cloud.membership import Membership
 from node.roles.cloud.query_manager import QueryManager
+from node.roles.cloud.rosters import Rosters
 from node.roles.cloud.scheduler import QueryScheduler
+from node.roles.cloud.succession import Succession
 from node.roles.edge.credit import FrameCredit
 from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
@@ -33,6 +38,9 @@ from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.delivery import Delivery
 from node.roles.shared.events import EventBus
+from node.roles.shared.known_keys import StoredKeys
+from node.roles.shared.leases import Leases
+from node.roles.shared.neighbours import Neighbours
 from node.roles.shared.news import NodeNews, QueryNews
 from node.roles.shared.processes import Spawner
 from node.roles.shared.registry import Registry
@@ -41,7 +49,7 @@ from node.roles.shared.tasks import begin, end
 from node.storage import open_store
 from node.storage.blobs import FolderBlobs
 from node.transport.auth import Directory
-from node.transport.base import LinkState, Peer, Transport
+from node.transport.base import Dialler, LinkState, Peer, Transport
 from node.transport.keys import Identity, fingerprint, load_or_create
 from node.transport.options import Dial, LinkOptions
 from node.transport.zmq import ZmqTransport
@@ -51,8 +59,8 @@ log = logging.getLogger(__name__)
 STOP_S: Final = 2.5  # for one part; together they stay below the five seconds that TERM may take
 
 
-class OpenTransport(Transport, Protocol):
-    """A transport that can say where it listens and what ails it."""
+class OpenTransport(Transport, Dialler, Protocol):
+    """A transport that can say where it listens and what ails it, and be told to dial."""
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -65,7 +73,16 @@ class OpenTransport(Transport, Protocol):
         """Why there is no link to a peer, as far as it is known."""
 
 
-TransportFactory: TypeAlias = Callable[[NodeConfig, Identity, Clock, int], OpenTransport]
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Whom a node knows when it starts: who is admitted, by key, and where it knocks."""
+
+    admitted: tuple[tuple[str, Peer], ...]
+    dials: tuple[Dial, ...]
+    directory: Directory
+
+
+TransportFactory: TypeAlias = Callable[[NodeConfig, Identity, Peers, Clock, int], OpenTransport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,7 @@ class Opened:
     public_key: str
     roles: tuple[str, ...]
     endpoints: tuple[str, ...]
+    admit: str
     urls: tuple[str, ...]
 
 
@@ -138,6 +156,8 @@ class Node:
         parts.append(_Part("calibration", self._start_calibration, self._stop_calibration))
         if self._scheduler is not None:
             parts.append(self._loop("scheduler", self._scheduler.run))
+        if self._membership is not None:
+            parts += [self._loop("membership", self._membership.run), self._loop("rosters", self._rosters.run)]
         parts.append(self._loop("news", self._news.run))
         parts.append(_Part("http", self._http.start, self._http.stop))
         parts.append(_Part("run file", self._announce, self._forget))
@@ -153,7 +173,9 @@ class Node:
         self._store = await open_store(config.storage.database, config.node.data_dir, clock)
         self._held.push_async_callback(self._store.close)
         self._boot = await self._store.cluster.next_boot()
-        self._transport = self._make_transport(config, self._identity, clock, self._boot)
+        joined = [] if Role.CLOUD in self._roles else [one for one in await self._store.members.all() if one.address]
+        self._peers = known_peers(config, joined)
+        self._transport = self._make_transport(config, self._identity, self._peers, clock, self._boot)
         self._delivery = await Delivery.open(
             self._store, self._transport, clock, self._boot, max_message=config.transport.max_message
         )
@@ -163,6 +185,7 @@ class Node:
             clock,
             suspect_after=config.transport.suspect_after,
             dead_after=config.transport.dead_after,
+            lease=config.cloud.lease if Role.CLOUD in self._roles else 0.0,
         )
         self._registry.register(self._transport)
         self._objects = FolderBlobs(config.node.data_dir / config.storage.objects, clock, config.storage.blob_quota)
@@ -173,7 +196,8 @@ class Node:
         self._bus = EventBus()
         self._store.queries.watch(QueryNews(self._bus))
         self._news = NodeNews(self._bus, self._registry, clock)
-        self._reporter = Reporter(self._report, self._transport, clock, config.transport.heartbeat)
+        self._leases = Leases(clock)
+        self._reporter = Reporter(self._report, self._transport, clock, config.transport.heartbeat, self._leases)
         self._arena = FrameArena()
         self._credit = FrameCredit()
         self._held.callback(self._arena.close)
@@ -183,8 +207,11 @@ class Node:
         self._jobs = self._make_edge() if Role.EDGE in self._roles else None
         self._queries: QueryManager | None = None
         self._scheduler: QueryScheduler | None = None
+        self._membership: Membership | None = None
         if Role.CLOUD in self._roles:
-            self._make_cloud()
+            await self._make_cloud()
+        else:
+            await self._meet_neighbours()
         self._measure()
         token = datadir.token(config.node.data_dir)
         self._http = HttpServer(config.http, token, self._ports(), clock, self._metrics)
@@ -200,6 +227,7 @@ class Node:
             answers=self._store.answers,
             events=self._bus,
             blobs=self._blobs,
+            members=self._membership,
         )
 
     def _measure(self) -> None:
@@ -231,12 +259,26 @@ class Node:
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock, self._credit)
         window = self._compute.workers + 1  # one picture waits, so that no worker idles; more would only grow old
-        bench = Bench(runner, self._compute, self._delivery, self._clock, window)
+        bench = Bench(runner, self._compute, self._delivery, self._clock, window, self._leases)
         jobs = JobManager(self.config.edge.sources, bench, self._spawner, self._arena)
         jobs.register(self._transport)
         return jobs
 
-    def _make_cloud(self) -> None:
+    async def _meet_neighbours(self) -> None:
+        peers, keys = self._peers, StoredKeys(self._store.members, self._clock)
+        await keys.recall(peers.directory)
+        neighbours = Neighbours(self.config.node.name, self.public_key, peers.admitted, peers.directory, keys)
+        neighbours.register(self._transport, self._transport, lambda: self._address)
+
+    async def _make_cloud(self) -> None:
+        directory = self._peers.directory
+        policy = Policy(self.config.node.name, self.public_key, self._roles, self.config.transport.admit, self._peers.admitted)
+        admission = Admission(policy, directory, self._clock)
+        self._rosters = Rosters(admission, self._registry, self._transport, self._clock, self._boot)
+        succession = Succession(self.config.identity_file, self._rosters)
+        self._membership = Membership(admission, self._store.members, directory.knocks, self._clock, succession)
+        self._membership.register(self._transport)
+        await self._membership.load()
         planner = load_scheduler(self.config.cloud.scheduler)
         self._queries = QueryManager(
             store=self._store,
@@ -244,7 +286,7 @@ class Node:
             transport=self._transport,
             delivery=self._delivery,
             clock=self._clock,
-            members=[peer.name for peer in self.config.transport.allow],
+            members=directory,
         )
         self._queries.register()
         self._scheduler = QueryScheduler(
@@ -256,6 +298,7 @@ class Node:
             clock=self._clock,
             tick=self.config.cloud.tick,
             dead_after=self.config.transport.dead_after,
+            drained=self._membership.drained,
         )
 
     # What the front door asks of a node (api.ports: Nodes and Health)
@@ -276,12 +319,15 @@ class Node:
 
     def views(self) -> tuple[NodeView, ...]:
         """The peers, and this node itself."""
-        return self._registry.views()
+        drained = self._membership.drained() if self._membership is not None else frozenset()
+        views = self._registry.views()
+        return tuple(view.replace(drained=True) if view.report.name in drained else view for view in views)
 
     def problems(self) -> Mapping[str, str | None]:
         """Every component with what keeps it from being ready, None where nothing does."""
         linked = {link.peer.name for link in self._transport.links()}
-        dialled = {peer.name for peer in self.config.transport.allow if peer.address in self.config.transport.join}
+        knocked = {door.public for door in self._peers.dials}
+        dialled = {peer.name for public, peer in self._peers.admitted if public in knocked}
         away = [f"{name} ({why})" if (why := self._transport.excuse(name)) else name for name in sorted(dialled - linked)]
         missing = assets.missing(self.config.node.assets_dir)
         dead = [name for name, task in self._loops.items() if task.done()]
@@ -293,6 +339,13 @@ class Node:
             "assets": f"missing: {', '.join(missing)}; run `ecnode assets fetch`" if missing else None,
             "loops": f"ended: {', '.join(dead)}" if dead else None,
         }
+
+    @property
+    def _address(self) -> str:
+        """Where other members may dial this node; empty where they cannot."""
+        advertised = self.config.transport.advertise
+        named = (endpoint for endpoint in self._transport.endpoints if can_be_dialled(endpoint))
+        return advertised or next(named, "")
 
     def _links(self) -> list[LinkState]:
         """The links to other nodes."""
@@ -306,6 +359,7 @@ class Node:
             version=__version__,
             boot=self._boot,
             http=self._http.urls[0] if self._http.urls else "",
+            address=self._address,
             cores=self._machine.cores,
             workers=self._compute.workers,
             services=self._compute.reports(),
@@ -362,6 +416,7 @@ class Node:
             self.public_key,
             tuple(self._roles),
             self._transport.endpoints,
+            self.config.transport.admit if Role.CLOUD in self._roles else "roster",
             self._http.urls,
         )
 
@@ -383,14 +438,23 @@ class Node:
         rundir.forget(self.config.node.name, os.getpid())
 
 
-def curve_transport(config: NodeConfig, identity: Identity, clock: Clock, boot: int) -> OpenTransport:
-    """ROUTER and DEALER over CURVE, open to the peers of `transport.allow` only."""
+def known_peers(config: NodeConfig, joined: Sequence[Member]) -> Peers:
+    """Whom the config names, and whom this node `joined` with a token, by the records of the store."""
     settings = config.transport
-    allowed = [
-        (peer.key, Peer(peer.name, frozenset(Role(role) for role in peer.roles), fingerprint(peer.key)))
-        for peer in settings.allow
-    ]
+    admitted = {peer.key: Peer(peer.name, frozenset(map(Role, peer.roles)), fingerprint(peer.key)) for peer in settings.allow}
+    names = {peer.name for peer in admitted.values()}
+    clouds = [one for one in joined if one.key not in admitted and one.name not in names]
+    admitted |= {one.key: Peer(one.name, frozenset(one.roles), one.fingerprint) for one in clouds}
     keys = {peer.address: peer.key for peer in settings.allow}
+    dials = [Dial(address, keys[address]) for address in settings.join]
+    dials += [Dial(one.address, one.key) for one in clouds]
+    known = tuple(admitted.items())
+    return Peers(known, tuple(dials), Directory(known))
+
+
+def curve_transport(config: NodeConfig, identity: Identity, peers: Peers, clock: Clock, boot: int) -> OpenTransport:
+    """ROUTER and DEALER over CURVE, open to those of the directory only."""
+    settings = config.transport
     options = LinkOptions(
         name=config.node.name,
         security=settings.security,
@@ -401,8 +465,7 @@ def curve_transport(config: NodeConfig, identity: Identity, clock: Clock, boot: 
         boot=boot,
         roles=frozenset(Role(role) for role in config.node.roles),
     )
-    dials = [Dial(address, keys[address]) for address in settings.join]
-    return ZmqTransport(identity, Directory(allowed), settings.listen, dials, clock, options)
+    return ZmqTransport(identity, peers.directory, settings.listen, peers.dials, clock, options)
 
 
 async def _nothing() -> None:

@@ -41,6 +41,7 @@ from node.model.document import (
     to_document,
 )
 from node.model.event import StreamEvent
+from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, NewJoinToken, Waiting
 from node.model.value import Value
 from node.model.video import Constraint, Event, Plan, Query, QueryRequest, QueryState, Runtime
 
@@ -284,6 +285,43 @@ class Client:
             raise self._unreachable(error) from error
         finally:
             line.close()
+
+    def members(self) -> tuple[Member, ...]:
+        """The members of a cloud, by name."""
+        return _page(Member, self._get("/peers")).items
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Who waits to be let in."""
+        return _page(Waiting, self._get("/peers/pending")).items
+
+    def approve(self, ref: str, approval: Approval) -> Member:
+        """Lets in who waits under that fingerprint or name."""
+        return from_document(Member, self._send("POST", f"/peers/{quote(ref, safe='')}/approve", to_document(approval)))
+
+    def remove(self, ref: str) -> Member:
+        """Puts a member out for good."""
+        return from_document(Member, self._send("DELETE", f"/peers/{quote(ref, safe='')}", None))
+
+    def drain(self, ref: str, *, drained: bool) -> Member:
+        """Has a member get no work, or work again."""
+        return from_document(Member, self._send("PATCH", f"/nodes/{quote(ref, safe='')}", {"drained": drained}))
+
+    def change_key(self, *, switch: bool) -> KeyState:
+        """Announces a cloud's next key, or has it go over to it."""
+        return from_document(KeyState, self._send("POST", "/peers/key", {"switch": switch}))
+
+    def make_join_token(self, request: JoinTokenRequest) -> NewJoinToken:
+        """A new join token; it exists twice where the answer to the first try was lost."""
+        found = self._send("POST", "/peers/tokens", to_document(request))
+        return NewJoinToken(token=from_document(JoinToken, found.get("token")), secret=str(found.get("secret", "")))
+
+    def join_tokens(self) -> tuple[JoinToken, ...]:
+        """The join tokens that can still be used."""
+        return _page(JoinToken, self._get("/peers/tokens")).items
+
+    def revoke_join_token(self, ref: str) -> JoinToken:
+        """Takes away the join token whose id begins so."""
+        return from_document(JoinToken, self._send("DELETE", f"/peers/tokens/{quote(ref, safe='')}", None))
 
     def ask(self, method: str, target: str, body: Document | None = None) -> bytes:
         """The content of any answer below 300; `target` is a path with its query string."""

@@ -20,11 +20,17 @@ from typing import Final, Protocol
 SECONDS_AT_HAND: Final = 256
 
 
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; MONOTONIC stands still in suspend
+
+
 class Clock(Protocol):
     """Time as the rest of the program sees it."""
 
     def monotonic(self) -> float:
         """Seconds since some fixed moment; comparable between the processes of one machine, never set back."""
+
+    def boottime(self) -> float:
+        """Seconds since the machine was started, its sleep included; for spans that must not stand still, such as leases."""
 
     def wall(self) -> float:
         """Seconds since 1970-01-01 UTC, for display only: it may jump."""
@@ -66,6 +72,9 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def boottime(self) -> float:
+        return time.clock_gettime(_BOOTTIME) if _BOOTTIME is not None else time.monotonic()
+
     def wall(self) -> float:
         return time.time()
 
@@ -90,6 +99,9 @@ class ManualClock:
         self._timers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def monotonic(self) -> float:
+        return self._now
+
+    def boottime(self) -> float:
         return self._now
 
     def wall(self) -> float:

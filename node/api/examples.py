@@ -9,6 +9,7 @@ from node.api.compat.bodies import ChangeConstraint, Join, NodeAddress, SubmitJo
 from node.api.compat.inputs import ServiceInput
 from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document
+from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
 from node.model.value import Value
 from node.model.video import Constraint, QueryRequest
 
@@ -45,4 +46,8 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     ServiceInput: {"image": "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//2Q=="},
     BlobPull: {"sources": ["edge-1"], "wait": 5.0},
     TokenRequest: {"label": "dashboard on the wall", "scope": "read", "ttl": 3600.0},
+    JoinTokenRequest: {"roles": ["edge"], "ttl": 3600.0, "label": "the edge in the lobby"},
+    KeyChange: {"switch": False},
+    NodeChange: {"drained": True},
+    Approval: {"name": "edge-1", "roles": ["edge"]},
 }

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from node.model.access import Claim, KeptAnswer, Token
 from node.model.blob import BlobInfo
 from node.model.cluster import NodeReport, NodeView, ServiceReport
+from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
 from node.model.message import StageCall
 from node.model.video import (
     Constraint,
@@ -188,9 +189,37 @@ class Answers(Protocol):
     async def free(self, owner: str, key: str) -> None: ...
 
 
+class Members(Protocol):
+    """The members of a cloud. `ref` is a name, a fingerprint or a unique beginning of one.
+
+    Raises:
+        NotFound, Conflict: nothing, or more than one thing, has that ref.
+    """
+
+    def members(self) -> tuple[Member, ...]: ...
+
+    def waiting(self) -> tuple[Waiting, ...]: ...
+
+    async def approve(self, ref: str, approval: Approval) -> Member: ...
+
+    async def revoke(self, ref: str) -> Member: ...
+
+    async def drain(self, ref: str, *, drained: bool) -> Member: ...
+
+    def tokens(self) -> tuple[JoinToken, ...]: ...
+
+    async def make_token(self, request: JoinTokenRequest) -> NewJoinToken: ...
+
+    async def revoke_token(self, ref: str) -> JoinToken: ...
+
+    async def events(self, limit: int) -> tuple[MemberEvent, ...]: ...
+
+    async def change_key(self, *, switch: bool) -> KeyState: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything behind the door; `queries` is None on a node without the role cloud.
+    """Everything behind the door; `queries` and `members` are None on a node without the role cloud.
 
     Without `tokens` only the node's own token opens it, without `answers` idempotency keys mean nothing,
     without `events` nobody can listen, without `blobs` nothing is stored.
@@ -205,3 +234,4 @@ class Ports:
     answers: Answers | None = None
     events: EventBus | None = None
     blobs: Blobs | None = None
+    members: Members | None = None

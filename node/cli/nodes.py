@@ -85,9 +85,7 @@ def _draw(settings: Settings, readiness: Readiness, card: NodeCard, peers: list[
     if peers:
         show_table(settings, TITLES, [_row(view, doing) for view in peers])
     else:
-        settings.say(
-            "no peers yet: each needs the other's key in transport.allow, one of them dials; refusals are in `ecnode logs`"
-        )
+        settings.say("no peers yet; add a node: ecnode token create --role edge here, ecnode join ADDR --token TOKEN there")
 
 
 def _row(view: NodeView, doing: Mapping[str, str]) -> list[str]:
@@ -97,7 +95,7 @@ def _row(view: NodeView, doing: Mapping[str, str]) -> list[str]:
     return [
         report.name,
         ",".join(report.roles),
-        view.state,
+        f"{view.state}, drained" if view.drained else view.state,
         f"{view.rtt_ms:.1f} ms" if fresh and view.rtt_ms is not None else "–",
         share_text(report.cpu_fraction) if fresh else "–",
         "now" if fresh else seconds_text(view.seen_s),

@@ -92,7 +92,9 @@ def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 def _banner(node: Opened) -> str:
     rows = [f"ecnode {__version__}  {node.name}  {node.fingerprint}   roles: {', '.join(node.roles)}"]
-    rows += [f"  peers      {endpoint}   curve, admit by allow-list" for endpoint in node.endpoints]
+    rows += [f"  peers      {endpoint}   curve, admit by {node.admit}" for endpoint in node.endpoints]
     rows += [f"  api        {url}/api/v1" for url in node.urls]
     rows += [f"  key        {node.public_key}   (for transport.allow of its peers)"]
+    if "cloud" in node.roles and node.admit != "allow-list":
+        rows.append("  add a node ecnode token create --role edge")
     return "\n".join(rows)

@@ -136,7 +136,7 @@ def warnings(config: NodeConfig) -> Iterator[Fault]:
     ):
         yield Fault(
             ("transport", "join"),
-            "the edge knows no other node: add the cloud's address here and its key in [[transport.allow]]",
+            "the edge knows no other node, unless it has joined one: ecnode join ADDR --token TOKEN",
         )
 
 

@@ -97,22 +97,25 @@ class TransportConfig(Section):
     listen: PeerListen = Field(
         (), description="Addresses to bind for other nodes; default: tcp://0.0.0.0:7440 for role cloud, none otherwise."
     )
-    advertise: Annotated[PeerAddress | None, unbuilt(None, "members are reached over the links that they opened")] = Field(
-        None, description="Address that others are told; not built into this release."
+    advertise: PeerAddress | None = Field(
+        None, description="Address that other members are told to dial; default: the first of listen that names one host."
     )
     join: PeerAddresses = Field(
-        (), description="Nodes to connect to; each is the address of an entry of allow, which holds its key."
+        (),
+        description="Nodes to connect to; each is the address of an entry of allow, which holds its key. "
+        "A node that joined with a token knows its cloud without it.",
     )
     allow: Annotated[tuple[AllowedPeer, ...], BeforeValidator(one_or_many)] = Field(
-        (), max_length=4096, description="The nodes that are admitted."
+        (), max_length=4096, description="Nodes that are admitted without being asked for."
     )
     security: Literal["curve", "null"] = Field(
         "curve", description="null only where every address is loopback or a local socket."
     )
-    admit: Annotated[
-        Literal["token", "approve", "allow-list"],
-        unbuilt("allow-list", "'allow-list' is: name each peer in [[transport.allow]]"),
-    ] = Field("allow-list", description="How an unknown node gets in: not at all (allow-list).")
+    admit: Literal["token", "approve", "allow-list"] = Field(
+        "token",
+        description="How an unknown node gets in at a cloud: with a join token (token), only once somebody has approved it "
+        "(approve), not at all (allow-list). `ecnode peers approve` works under the first two.",
+    )
     heartbeat: Duration = Field(2.0, ge=0.05, le=3600, description="Time between two reports to peers.")
     suspect_after: Duration = Field(6.0, ge=0.1, le=86400, description="Silence after which a peer is suspect.")
     dead_after: Duration = Field(
@@ -196,8 +199,11 @@ class CloudConfig(Section):
     max_tasks: Annotated[int, unbuilt(64, "leave it away")] = Field(
         64, description="Tasks at once; not built into this release."
     )
-    lease: Annotated[Duration, unbuilt(15.0, "leave it away")] = Field(
-        15.0, description="Silence after which a task is offered again; not built into this release."
+    lease: Duration = Field(
+        15.0,
+        ge=5,
+        le=86400,
+        description="Time that a member may work for this cloud without hearing from it; it rests 2 s before the end.",
     )
 
 

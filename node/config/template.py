@@ -21,15 +21,17 @@ roles = [{roles}]
 [transport]
 """
 _CLOUD_TRANSPORT: Final = """\
-listen = ["tcp://0.0.0.0:7440"]           # other nodes connect here; only those named below get in
-# One entry for each edge. `ecnode id` on the edge prints its key.
+listen = ["tcp://0.0.0.0:7440"]           # other nodes connect here, encrypted
+admit  = "token"                          # token | approve | allow-list: how an unknown node gets in
+# `ecnode token create --role edge` here and `ecnode join` there add an edge; or name its key, `ecnode id` there prints it:
 # [[transport.allow]]
 # name  = "edge-1"
 # key   = "the 40 characters of its public key"
 # roles = ["edge"]
 """
 _MEMBER_TRANSPORT: Final = """\
-# The cloud to connect to. `ecnode id` on the cloud prints its key; this node's key goes into the cloud's file.
+# `ecnode join tcp://10.0.0.5:7440 --token …` tells this node its cloud. Without a token: name the cloud and its key here, start
+# this node, and approve it there; its log says with which command.
 # join = ["tcp://10.0.0.5:7440"]
 # [[transport.allow]]
 # name    = "cloud-1"

@@ -5,12 +5,14 @@ Every node sends its report with each heartbeat; the cloud's registry keeps the 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, StrictBool, StringConstraints
 
 from node.model.value import Count, Duration, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
 from node.model.video import Resolution
+
+Address: TypeAlias = Annotated[str, StringConstraints(pattern=r"^((tcp|ipc)://[\x21-\x7e]{1,300})?$")]
 
 
 class Role(Word):
@@ -90,8 +92,9 @@ class LinkReport(Value):
 
 
 class NodeReport(Value):
-    """One heartbeat. `boot` counts the starts of the node; `http` is the address its API is advertised at; `offload`
-    says whether stages of its own cameras may, must not or shall run elsewhere; `memory_mib` is all that the machine has.
+    """One heartbeat. `boot` counts the starts of the node; `http` is the address its API is advertised at, `address` where
+    other nodes may dial it, empty where they cannot; `offload` says whether stages of its own cameras may, must not or
+    shall run elsewhere; `memory_mib` is all that the machine has.
     """
 
     name: Name
@@ -100,6 +103,7 @@ class NodeReport(Value):
     version: Text
     boot: Count
     http: Text
+    address: Address = ""
     cores: Annotated[int, Field(ge=1, le=100_000)]
     workers: Count = 0
     cpu_fraction: Fraction
@@ -118,12 +122,13 @@ class NodeReport(Value):
 
 
 class NodeView(Value):
-    """A node as the registry sees it. `seen_s` is the age of its newest report."""
+    """A node as the registry sees it. `seen_s` is the age of its newest report; a drained one gets no work."""
 
     state: NodeState
     seen_s: Seconds
     rtt_ms: Seconds | None
     fingerprint: Text
+    drained: StrictBool = False
     report: NodeReport
 
 

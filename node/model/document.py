@@ -71,6 +71,12 @@ class ListQuery(Value):
     after: QueryId | None = None
 
 
+class AuditQuery(Value):
+    """Query string of the audit: how many of the newest lines."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
+
+
 class ResultsQuery(Value):
     """Query string of the results: those behind the cursor `after`, waiting up to `wait` seconds for the first."""
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue
 
 from node.model.blob import CHUNK_BYTES, BlobId, BlobSize
 from node.model.cluster import NodeReport, Received, Role
 from node.model.delivery import Batch, BatchReply
-from node.model.value import Count, Items, Name, QueryId, Seconds, Value, Word63
+from node.model.member import MEMBERS_MOST, Card, MemberState, PublicKey, Roles
+from node.model.value import Count, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
 from node.model.video import Outcome, Pipeline, Plan, Result, Tally
 
 Q = TypeVar("Q", bound=Value)
@@ -29,6 +30,15 @@ class Lane(StrEnum):
     DATA = "data"
 
 
+class Mark(Word):
+    """What a key may be that is no member's; no set of roles has it, so a method is open to it only where it says so."""
+
+    JOINER = "joiner"
+
+
+Caller: TypeAlias = Role | Mark
+
+
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Q, R]):
     """One verb of the wire: its name, the body of the request, the body of the reply, who may ask, and on which lane.
@@ -39,7 +49,7 @@ class Method(Generic[Q, R]):
     name: str
     request: type[Q]
     reply: type[R]
-    callers: frozenset[Role]
+    callers: frozenset[Caller]
     lane: Lane = Lane.CONTROL
     durable: bool = False
 
@@ -163,9 +173,42 @@ class Report(Value):
 
 
 class ReportReply(Value):
-    """Who took the report."""
+    """Who took the report; a cloud's word holds `lease` seconds from the asking, 0 where it gives none."""
 
     name: Name
+    lease: Seconds = 0.0
+
+
+class JoinRequest(Value):
+    """Take this key in. Asked over the one-use key of a join token, which is thereby used up.
+
+    Repeating it with the same key gives the same answer.
+    """
+
+    name: Name
+    key: PublicKey
+    roles: Roles
+    version: Text = ""
+
+
+class JoinReply(Value):
+    """Whom the newcomer has joined, and whether it gets in now or once somebody approves it."""
+
+    name: Name
+    roles: Roles
+    state: MemberState
+
+
+class Roster(Value):
+    """All whom the receiver may meet beside the cloud itself; a newer one (`boot`, then `number`) replaces an older one.
+
+    `next_key` is the one that the cloud will go over to: the receiver takes both from now on.
+    """
+
+    boot: Count
+    number: Count
+    next_key: PublicKey | None = None
+    members: Annotated[Items[Card], Field(max_length=MEMBERS_MOST)] = ()
 
 
 class BlobRequest(Value):
@@ -201,6 +244,8 @@ JOB_PROGRESS: Final = Method("job.progress", JobProgress, JobProgressReply, froz
 DELIVERY_TAKE: Final = Method("delivery.take", Batch, BatchReply, _EVERY)  # who may ask for what it carries is checked as well
 BLOB_MANIFEST: Final = Method("blob.manifest", BlobRequest, BlobReply, _EVERY, Lane.DATA)
 BLOB_CHUNK: Final = Method("blob.chunk", ChunkRequest, Received, _EVERY, Lane.DATA)
+MEMBER_JOIN: Final = Method("member.join", JoinRequest, JoinReply, frozenset({Mark.JOINER}))
+MEMBER_ROSTER: Final = Method("member.roster", Roster, Received, frozenset({Role.CLOUD}))
 
 METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Method)

@@ -11,6 +11,7 @@ from node.storage.cluster import Cluster
 from node.storage.database import Database
 from node.storage.files import location
 from node.storage.inbox import Inbox
+from node.storage.members import Members
 from node.storage.outbox import Outbox
 from node.storage.queries import Queries
 
@@ -27,6 +28,7 @@ class Store:
         self.answers = Answers(database)
         self.outbox = Outbox(database)
         self.inbox = Inbox(database)
+        self.members = Members(database)
 
     def healthy(self) -> str | None:
         """A sentence while nothing can be written, else None."""

@@ -12,6 +12,7 @@ from typing import Final
 import peewee
 
 from node.model.access import Token
+from node.model.member import JoinToken, Member, MemberEvent
 from node.model.value import Value
 from node.model.video import Event, Query
 from node.storage.rows import JsonField, columns
@@ -198,6 +199,33 @@ class InboxRow(peewee.Model):
         primary_key = peewee.CompositeKey("stream", "sequence")
 
 
+class MemberRow(peewee.Model):
+    """One key and what it may do, every field of `Member`."""
+
+    fingerprint = peewee.TextField(primary_key=True)
+
+    class Meta:
+        table_name = "members"
+
+
+class MemberEventRow(peewee.Model):
+    """One line of the members' audit, every field of `MemberEvent`."""
+
+    number = peewee.AutoField()
+
+    class Meta:
+        table_name = "member_events"
+
+
+class JoinTokenRow(peewee.Model):
+    """A join token under the public half of its key pair, every field of `JoinToken`."""
+
+    key = peewee.TextField(primary_key=True)
+
+    class Meta:
+        table_name = "join_tokens"
+
+
 def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
     for name, field in fields.items():
         table._meta.add_field(name, field)
@@ -206,6 +234,9 @@ def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
 _derive(QueryRow, columns(Query, unique={"id"}, indexed={"name"}))
 _derive(EventRow, columns(Event))
 _derive(TokenRow, columns(Token, unique={"id"}))
+_derive(MemberRow, {name: field for name, field in columns(Member).items() if name != "fingerprint"})
+_derive(MemberEventRow, columns(MemberEvent))
+_derive(JoinTokenRow, columns(JoinToken, unique={"id"}))
 
 TABLES: Final[tuple[type[peewee.Model], ...]] = (
     QueryRow,
@@ -222,6 +253,9 @@ TABLES: Final[tuple[type[peewee.Model], ...]] = (
     OutboxRow,
     InboxStreamRow,
     InboxRow,
+    MemberRow,
+    MemberEventRow,
+    JoinTokenRow,
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import zmq
@@ -20,6 +20,7 @@ from node.errors import Conflict, Unavailable
 from node.transport import limits
 from node.transport.base import Peer
 from node.transport.keys import fingerprint, key_bytes, new_identity
+from node.transport.knocks import Knocks
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +32,42 @@ _ZAP_VERSION: Final = b"1.0"
 
 
 class Directory:
-    """The admitted peers by public key (Z85).
+    """The admitted peers by public key (Z85); `knocks` are the keys that were refused.
 
     Readable from every thread: the table is replaced as a whole, never changed in place.
     """
 
     def __init__(self, peers: Iterable[tuple[str, Peer]]) -> None:
-        self._peers = _table(peers)
+        self.knocks = Knocks()
+        self._peers = _table(peers, {})
+        self._names = frozenset(peer.name for peer in self._peers.values())
+        self._successors: Mapping[str, tuple[str, ...]] = {}
         self._watchers: tuple[Callable[[], None], ...] = ()
 
     def find(self, public: str) -> Peer | None:
         """The record of a key, or None for a stranger."""
-        return self._peers.get(public)
+        peer = self._peers.get(public)
+        if peer is None and self._successors:
+            return next((self._peers.get(old) for old, new in self._successors.items() if public in new), None)
+        return peer
+
+    def succeed(self, public: str, successors: Sequence[str]) -> None:
+        """The owner of `public` also answers to these keys, newest last; it is the same peer by any of them.
+
+        Raises:
+            Malformed: a key that is not one.
+        """
+        for successor in successors:
+            key_bytes(successor)
+        self._successors = {**self._successors, public: tuple(successors)}
+
+    def keys_of(self, public: str) -> tuple[str, ...]:
+        """The key itself and those that succeed it."""
+        return (public, *self._successors.get(public, ()))
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a node of that name is admitted."""
+        return name in self._names
 
     def replace(self, peers: Iterable[tuple[str, Peer]]) -> None:
         """From now on these are admitted, and only these; live links of others end.
@@ -51,7 +76,8 @@ class Directory:
             Malformed: a key that is not one.
             Conflict: a key or a name twice.
         """
-        self._peers = _table(peers)
+        self._peers = _table(peers, self._peers)
+        self._names = frozenset(peer.name for peer in self._peers.values())
         for watcher in self._watchers:
             watcher()
 
@@ -65,13 +91,16 @@ class Directory:
         return end
 
 
-def _table(peers: Iterable[tuple[str, Peer]]) -> Mapping[str, Peer]:
+def _table(peers: Iterable[tuple[str, Peer]], before: Mapping[str, Peer]) -> Mapping[str, Peer]:
     table: dict[str, Peer] = {}
+    names: set[str] = set()
     for public, peer in peers:
-        key_bytes(public)
-        if public in table or any(other.name == peer.name for other in table.values()):
+        if public not in before:  # those were looked at already, and a thousand keys at each change would hold the loop
+            key_bytes(public)
+        if public in table or peer.name in names:
             raise Conflict(f"the directory has '{peer.name}' or its key twice", hint="one key per node, one node per key")
         table[public] = peer
+        names.add(peer.name)
     return table
 
 
@@ -163,13 +192,14 @@ class Door:
         """The key (Z85) of an admitted connection. ZAP: version, request id, domain, address, identity, mechanism, key."""
         if len(request) != 7:
             return None
-        version, _, domain, _, _, mechanism, key = request
+        version, _, domain, address, _, mechanism, key = request
         if version != _ZAP_VERSION or domain != DOMAIN or mechanism != b"CURVE" or len(key) != 32:
             return None
         public: str = z85.encode(key).decode("ascii")
         if self._directory.find(public) is not None:
             return public
         if public != self.stranger.public:
+            self._directory.knocks.note(public, address.decode("ascii", errors="replace"))
             self._note_refusal(public)
         return None
 

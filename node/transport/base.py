@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from node.model.cluster import Role
-from node.model.message import Method
+from node.model.message import Caller, Method
 from node.model.value import Value
+from node.transport.options import Dial
 
 Q = TypeVar("Q", bound=Value)
 R = TypeVar("R", bound=Value)
@@ -26,7 +26,7 @@ class Peer:
     """An admitted node. Name and roles come from the record of its key, never from a message."""
 
     name: str
-    roles: frozenset[Role]
+    roles: frozenset[Caller]
     fingerprint: str
 
 
@@ -105,3 +105,13 @@ class Transport(Protocol):
 
     def links(self) -> tuple[LinkState, ...]:
         """The live links now."""
+
+
+class Dialler(Protocol):
+    """Doors that a running transport is told to knock at, besides those that it was made with."""
+
+    def dial(self, door: Dial) -> None:
+        """Keeps a link to that door from now on. Harmless when repeated."""
+
+    def undial(self, door: Dial) -> None:
+        """Gives the link up. Harmless where there is none."""

@@ -49,10 +49,14 @@ class Dealer:
 
     async def run(self) -> None:
         """Dials, and dials again after each end, until it is cancelled."""
+        turn = 0
         while True:
-            self._session = Session(self._station, self._dial)
+            keys = self._station.directory.keys_of(self._dial.public)
+            dial = Dial(self._dial.address, keys[turn % len(keys)])
+            self._session = Session(self._station, dial)
             try:
                 pause = await self._session.over
+                turn += self._session.broken  # a door that answers to another key now may have announced it
             finally:
                 self._session.close()
                 self._session = None
@@ -77,6 +81,7 @@ class Session:
         self._options = station.options
         self._link: Link | None = None
         self._data: DialledWire | None = None
+        self.broken = False
         self.over: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._control = DialledWire(self, station, Lane.CONTROL, dial)
 
@@ -148,15 +153,18 @@ class Session:
             self._rpc.attach_data(self._link, wire)
 
     def _refused(self) -> None:
-        mine = self._station.identity
-        if self._excuse(f"it does not admit this node's key yet: approve {mine.fingerprint} ({mine.public}) there"):
+        mine, options = self._station.identity, self._options
+        roles = "".join(f" --role {role}" for role in sorted(options.roles))
+        command = f"ecnode peers approve {mine.fingerprint} --name {options.name}{roles}"
+        if self._excuse(f"it does not admit this node's key yet; there: {command}"):
             log.warning(
                 "refused: the other side has to approve this node's key",
-                extra={"address": self._dial.address, "fingerprint": mine.fingerprint, "public_key": mine.public},
+                extra={"address": self._dial.address, "public_key": mine.public, "there": command},
             )
         self.end(self._options.redial_refused, "refused")
 
     def _broken(self) -> None:
+        self.broken = True
         reason = f"the handshake with {self._dial.address} failed: is the key of that door the right one?"
         if self._excuse(reason):
             log.warning("handshake failed", extra={"address": self._dial.address, "public_key": self._dial.public})

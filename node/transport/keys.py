@@ -14,6 +14,7 @@ import stat
 import struct
 import tomllib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,9 @@ from zmq.utils import z85
 
 from node.errors import ConfigInvalid, Malformed
 
+KEYS_AT_HAND: Final = (
+    16_384  # whose fingerprints are kept, × 250 B = 4 MB; a thousand members are looked through at each change
+)
 KEY_CHARS: Final = 40  # Z85 of 32 bytes
 FILE_BYTES: Final = 4096  # two keys and a comment need below 300
 _GROUPS: Final = 4
@@ -41,6 +45,7 @@ class Identity:
         return fingerprint(self.public)
 
 
+@lru_cache(maxsize=KEYS_AT_HAND)
 def fingerprint(public: str) -> str:
     """Four groups of seven base-32 characters of the SHA-256 of a public key (Z85).
 
@@ -89,6 +94,13 @@ def load_or_create(path: Path) -> Identity:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_once(path, new_identity())
     return _load(path)
+
+
+def replace_key(path: Path, successor: Path) -> None:
+    """From the next start on the key pair in the file `successor` is the one in the file at `path`. Blocks on the disk."""
+    _load(successor)
+    successor.replace(path)
+    _sync_folder(path)
 
 
 def _load(path: Path) -> Identity:
@@ -141,6 +153,10 @@ def _write_once(path: Path, identity: Identity) -> None:
             return  # another process was first: its key is the one
     finally:
         draft.unlink()
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

@@ -57,3 +57,4 @@ MONITOR_EVENTS: Final = 512  # connection events taken in one turn
 # -- the door
 BACKLOG: Final = 1024  # connections that the kernel completes before the I/O thread takes them
 REFUSED_KEYS: Final = 256  # unknown keys that are named in the log, each once per start: × 250 B a line = 64 KiB of log
+ADDRESS_CHARS: Final = 64  # of a refused key's address, an IPv6 one with its port needs 47

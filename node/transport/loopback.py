@@ -17,7 +17,7 @@ from node.model.value import Value
 from node.transport.base import Answer, Blob, Ear, Handler, LinkState, LinkWatcher, Peer
 from node.transport.inprocess import InProcessWire, link_to_self
 from node.transport.keys import fingerprint_of_bytes
-from node.transport.options import LinkOptions
+from node.transport.options import Dial, LinkOptions
 from node.transport.rpc import Rpc
 
 Q = TypeVar("Q", bound=Value)
@@ -95,6 +95,12 @@ class LoopbackTransport:
     def links(self) -> tuple[LinkState, ...]:
         """As `Transport.links`."""
         return self.rpc.links()
+
+    def dial(self, door: Dial) -> None:
+        """Nothing to do: on a hub everybody is linked to everybody."""
+
+    def undial(self, door: Dial) -> None:
+        """As `dial`."""
 
     def excuse(self, peer: str) -> str:
         """Why there is no link to a peer, as far as it is known."""

@@ -57,7 +57,9 @@ class ZmqTransport:
         self._context: Context | None = None
         self._door: Door | None = None
         self._routers: list[Router] = []
-        self._dealers: list[Dealer] = []
+        self._dealers: dict[Dial, Dealer] = {}
+        self._dialling: dict[Dial, asyncio.Task[None]] = {}
+        self._station: Station | None = None
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._watching = contextlib.ExitStack()
         self._started = False
@@ -110,9 +112,9 @@ class ZmqTransport:
         try:
             if self._listen:
                 await self._open_door(station)
+            self._station = station
             for door in self._dial:
-                self._dealers.append(dealer := Dealer(station, door))
-                self._begin(dealer.run(), f"dialling {door.address}")
+                self.dial(door)
         except BaseException:
             await self.stop()
             raise
@@ -130,6 +132,7 @@ class ZmqTransport:
         context, self._context = self._context, None
         if context is None:
             return
+        self._station = None
         self._watching.close()
         await self._rpc.stop()
         for task in self._tasks:
@@ -144,6 +147,19 @@ class ZmqTransport:
     async def call(self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float) -> Answer[R]:
         """As `Transport.call`."""
         return await self._rpc.call(peer, method, body, blobs=blobs, timeout=timeout)
+
+    def dial(self, door: Dial) -> None:
+        """As `Dialler.dial`; while the transport does not run, nothing is dialled."""
+        if self._station is not None and door not in self._dealers:
+            dealer = self._dealers[door] = Dealer(self._station, door)
+            self._dialling[door] = self._begin(dealer.run(), f"dialling {door.address}")
+
+    def undial(self, door: Dial) -> None:
+        """As `Dialler.undial`."""
+        if self._dealers.pop(door, None) is not None:
+            task = self._dialling.pop(door)
+            task.cancel()
+            task.add_done_callback(self._tasks.pop)
 
     async def _open_door(self, station: Station) -> None:
         door = Door(station.context, station.directory)
@@ -160,15 +176,16 @@ class ZmqTransport:
             for router in self._routers:
                 self._begin(router.watch_memory(), "watching the memory of connections")
 
-    def _begin(self, work: Coroutine[None, None, None], what: str) -> None:
+    def _begin(self, work: Coroutine[None, None, None], what: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=what)
         task.add_done_callback(_report_end)
         self._tasks[task] = what
+        return task
 
     def _recheck(self) -> None:
         for router in self._routers:
             router.recheck()
-        for dealer in self._dealers:
+        for dealer in self._dealers.values():
             dealer.recheck()
 
 

@@ -38,11 +38,19 @@ from node.model.video import (
     VideoConf,
 )
 from node.pipeline.stage import check_pipeline
+from node.roles.cloud.admission import Admission, Policy
+from node.roles.cloud.membership import Membership
+from node.roles.cloud.rosters import Rosters
+from node.roles.cloud.succession import Succession
 from node.roles.shared.blobs import BlobService
 from node.roles.shared.events import EventBus
 from node.roles.shared.news import QueryNews
+from node.roles.shared.registry import Registry
 from node.storage import Store, open_store
 from node.storage.blobs import FolderBlobs
+from node.transport.auth import Directory
+from node.transport.keys import new_identity
+from node.transport.loopback import LoopbackHub
 
 T = TypeVar("T")
 
@@ -265,6 +273,7 @@ class OpenDoor:
     nodes: FixedNodes
     health: FixedHealth
     services: FixedServices
+    directory: Directory
     loop: asyncio.AbstractEventLoop
 
     @property
@@ -351,6 +360,13 @@ class _Thread:
             services = FixedServices()
             bus = EventBus()
             store.queries.watch(QueryNews(bus))
+            directory = Directory([])
+            policy = Policy("cloud-1", new_identity().public, (Role.CLOUD,), "token", ())
+            admission = Admission(policy, directory, clock)
+            hub = LoopbackHub().transport("cloud-1", {Role.CLOUD}, clock)
+            registry = Registry(nodes.here, clock, suspect_after=2, dead_after=5)
+            succession = Succession(self._folder / "identity.key", Rosters(admission, registry, hub, clock, 1))
+            members = Membership(admission, store.members, directory.knocks, clock, succession)
             ports = Ports(
                 queries=queries if self._with_queries else None,
                 nodes=nodes,
@@ -361,11 +377,12 @@ class _Thread:
                 answers=store.answers,
                 events=bus,
                 blobs=BlobService(objects, clock),
+                members=members if self._with_queries else None,
             )
             server = HttpServer(self._config, TOKEN, ports, clock, Metrics())
             await server.start()
             self._close = asyncio.Event()
-            self._door = OpenDoor(server, store, queries, nodes, health, services, asyncio.get_running_loop())
+            self._door = OpenDoor(server, store, queries, nodes, health, services, directory, asyncio.get_running_loop())
             self._opened.set()
             await self._close.wait()
             await server.stop()

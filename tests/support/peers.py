@@ -79,6 +79,14 @@ class Raw:
                     if message.kind is kind:
                         return message
 
+    async def answer(self, number: int) -> Message:
+        """The reply or the error to that request."""
+        async with CLOCK.timeout(6):
+            while True:
+                for message in decode(await self.socket.recv_multipart(), CLOCK.monotonic(), MOST):
+                    if message.kind in {Kind.REPLY, Kind.ERROR} and message.id == number:
+                        return message
+
     async def join(self, name: str) -> None:
         hello = Message(Kind.HELLO, 0, name, pack_body(["raw", ""]))
         await self.say(hello)

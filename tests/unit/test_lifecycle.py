@@ -8,6 +8,7 @@ import pytest
 
 from node.errors import Conflict
 from node.lifecycle import LifeCycle
+from node.model.member import MEMBER_LIFE, MemberState
 from node.model.video import QUERY_LIFE, QueryState
 
 
@@ -66,3 +67,10 @@ def test_every_state_of_a_query_that_is_not_final_can_fail_and_be_stopped() -> N
         assert QUERY_LIFE.after(state, "fail") is QueryState.FAILED
         assert QUERY_LIFE.after(state, "stop") is QueryState.STOPPED
     assert QUERY_LIFE.terminal == {QueryState.FINISHED, QueryState.FAILED, QueryState.STOPPED}
+
+
+def test_a_member_can_be_put_out_from_every_state_and_never_comes_back() -> None:
+    for state in set(MemberState) - {MemberState.REVOKED}:
+        assert MEMBER_LIFE.after(state, "revoke") is MemberState.REVOKED
+    assert MEMBER_LIFE.terminal == {MemberState.REVOKED}
+    assert set(MEMBER_LIFE.states) == set(MemberState)

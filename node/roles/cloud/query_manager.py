@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -92,9 +92,9 @@ class QueryManager:
         transport: Transport,
         delivery: Delivery,
         clock: Clock,
-        members: Collection[str],
+        members: Container[str],
     ) -> None:
-        self._members = frozenset(members)
+        self._members = members
         self._store = store
         self._registry = registry
         self._transport = transport

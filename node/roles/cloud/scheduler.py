@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,7 +44,7 @@ class _Start:
 
 
 class QueryScheduler:
-    """The cloud's scheduler loop."""
+    """The cloud's scheduler loop. `drained` tells the nodes that get no work now; what runs there is moved."""
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class QueryScheduler:
         clock: Clock,
         tick: float,
         dead_after: float,
+        drained: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._manager = manager
         self._planner = planner
@@ -66,6 +67,7 @@ class QueryScheduler:
         self._clock = clock
         self._tick = tick
         self._dead_after = dead_after
+        self._drained = drained
         self._started: dict[str, _Start] = {}
         self._rests_until: dict[str, float] = {}
         self._unplanned_since: dict[str, float] = {}
@@ -226,10 +228,12 @@ class QueryScheduler:
         here = self._registry.here()
         others = [view.report for view in self._registry.views() if view.state is NodeState.READY]
         known = {report.name: report for report in [*others, here]}
-        reachable = [report for name, report in known.items() if name in rtts and name != query.node]
+        drained = self._drained()
+        reachable = [report for name, report in known.items() if name in rtts and name != query.node and name not in drained]
         away = tuple(_resource(report, _role_of(report), max(rtts[report.name], MIN_RTT_S)) for report in reachable)
         home = (_resource(host.report, StageRole.HOST, 0.0),)
-        nodes = {"auto": home + away, "never": home, "always": away or home}[host.report.offload]
+        offload = "always" if query.node in drained else host.report.offload  # its cameras stay, their stages go where they can
+        nodes = {"auto": home + away, "never": home, "always": away or home}[offload]
         camera = next((source for source in host.report.sources if source.name == query.source), None)
         if camera is None:
             return ResourceInfo(nodes, DEFAULT_FPS)

@@ -28,13 +28,25 @@ class _Entry:
 
 
 class Registry:
-    """The peers of one node. `changed` watchers hear the name of a node that reported, left or came back."""
+    """The peers of one node. `changed` watchers hear the name of a node that reported, left or came back.
 
-    def __init__(self, here: Callable[[], NodeReport], clock: Clock, *, suspect_after: float, dead_after: float) -> None:
+    With `lease` each report is answered with a lease of so many seconds.
+    """
+
+    def __init__(
+        self,
+        here: Callable[[], NodeReport],
+        clock: Clock,
+        *,
+        suspect_after: float,
+        dead_after: float,
+        lease: float = 0.0,
+    ) -> None:
         self._here = here
         self._clock = clock
         self._suspect_after = suspect_after
         self._dead_after = dead_after
+        self._lease = lease
         self._entries: dict[str, _Entry] = {}
         self._watchers: list[Callable[[str], None]] = []
         self._transport: Transport | None = None
@@ -97,7 +109,7 @@ class Registry:
             log.info("node joined", extra={"peer": report.name, "roles": ", ".join(report.roles)})
         self._entries[report.name] = _Entry(call.peer, report, self._clock.monotonic(), linked=True)
         self._tell(report.name)
-        return Answer(ReportReply(name=self._here().name))
+        return Answer(ReportReply(name=self._here().name, lease=self._lease))
 
     def _link(self, peer: Peer, up: bool) -> None:
         entry = self._entries.get(peer.name)

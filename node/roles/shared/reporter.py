@@ -14,8 +14,9 @@ import psutil
 
 from node.clock import Clock
 from node.errors import EcnodeError
-from node.model.cluster import NodeReport
+from node.model.cluster import NodeReport, Role
 from node.model.message import NODE_REPORT, Report
+from node.roles.shared.leases import Leases
 from node.transport.base import Peer, Transport
 
 log = logging.getLogger(__name__)
@@ -54,13 +55,21 @@ class Machine:
 
 
 class Reporter:
-    """Sends the heartbeats of one node."""
+    """Sends the heartbeats of one node; what clouds answer renews its `leases`."""
 
-    def __init__(self, report: Callable[[], NodeReport], transport: Transport, clock: Clock, period: float) -> None:
+    def __init__(
+        self,
+        report: Callable[[], NodeReport],
+        transport: Transport,
+        clock: Clock,
+        period: float,
+        leases: Leases | None = None,
+    ) -> None:
         self._report = report
         self._transport = transport
         self._clock = clock
         self._period = period
+        self._leases = leases
         self._at_once = asyncio.Event()
         transport.watch(self._link)
 
@@ -79,10 +88,14 @@ class Reporter:
                 continue
 
     async def _send(self, peer: Peer, message: Report) -> None:
+        asked_at = self._clock.boottime()
         try:
-            await self._transport.call(peer.name, NODE_REPORT, message, timeout=self._period)
+            answer = await self._transport.call(peer.name, NODE_REPORT, message, timeout=self._period)
         except EcnodeError as error:
             log.info("report not taken", extra={"peer": peer.name, "reason": error.message})
+            return
+        if self._leases is not None and Role.CLOUD in peer.roles:
+            self._leases.renewed(peer.name, asked_at, answer.body.lease)
 
     def _link(self, _peer: Peer, up: bool) -> None:
         if up:

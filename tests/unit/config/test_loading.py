@@ -255,16 +255,13 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("transport.admit=token", "'allow-list' is: name each peer"),
         ("http.dashboard=true", "leave it false"),
-        ("transport.advertise=tcp://10.0.0.5:7440", "over the links that they opened"),
         ('http.compat=["pai"]', "'video' is"),
         ('http.compat_open=["tasks"]', "'video' is"),
         ('http.tls={"cert": "a", "key": "b"}', "put a proxy"),
         ("storage.objects=s3://bucket", "name a folder below data_dir"),
         ('storage.keep={"logs": "14d"}', "nothing is deleted yet"),
         ("cloud.max_tasks=65", "leave it away"),
-        ("cloud.lease=16s", "leave it away"),
         ("edge.limits.cpu=150%", "service unit"),
         ("services.face_detection.device=cuda", "'cpu' is"),
         ("services.face_detection.batch=4", "one by one"),
@@ -278,7 +275,7 @@ def test_what_is_not_built_is_refused_unless_it_is_the_default(setting: str, tol
 
 
 def test_a_planned_setting_is_accepted_with_its_default() -> None:
-    loaded(sets=("node.roles=edge", "transport.admit=allow-list", "cloud.lease=15s", "http.dashboard=false"))
+    loaded(sets=("node.roles=edge", "cloud.lease=15s", "http.dashboard=false"))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def test_every_method_has_callers_and_only_the_cloud_gives_orders() -> None:
         "job.plan",
         "job.stop",
         "job.picture",
+        "member.roster",
     }
+    assert {verb for verb, roles in callers.items() if not roles <= set(Role)} == {"member.join"}
     assert callers["job.progress"] == {Role.EDGE}
     assert callers["node.report"] == callers["blob.manifest"] == callers["blob.chunk"] == set(Role)
 
@@ -56,7 +58,7 @@ def test_a_body_comes_back_from_plain_data_as_it_was(method: Method[Value, Value
 def test_a_body_with_an_unknown_field_is_refused(method: Method[Value, Value], side: int) -> None:
     body = EXAMPLES[method.name][side]
     with pytest.raises(ValidationError, match="Extra inputs"):
-        type(body).model_validate({**body.model_dump(mode="json"), "roles": ["cloud"]})
+        type(body).model_validate({**body.model_dump(mode="json"), "caller_roles": ["cloud"]})
 
 
 def test_a_reply_of_nothing_but_ok_cannot_say_no() -> None:

@@ -165,6 +165,7 @@ class Cloud:
             members=["edge-1", "edge-2"],
         )
         self.manager.register()
+        self.drained: set[str] = set()
         self.scheduler = QueryScheduler(
             manager=self.manager,
             planner=planner,
@@ -174,6 +175,7 @@ class Cloud:
             clock=clock,
             tick=1.0,
             dead_after=20.0,
+            drained=lambda: self.drained,
         )
 
     async def submit(self) -> Query:
@@ -537,3 +539,25 @@ async def test_a_query_whose_edge_counts_without_end_can_still_be_stopped(system
 
 async def next_attempt(cloud: Cloud, query: Query) -> int:
     return (await cloud.store.queries.begin_attempt(query.id)).attempt
+
+
+@pytest.mark.parametrize("drained", ["cloud-1", "edge-1"])
+async def test_a_drained_node_gets_no_stage_and_what_runs_there_is_moved(system, drained):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    await cloud.manager.choose(query.id, *by_hand(drained))
+    cloud.drained.add(drained)
+    await cloud.manager.constrain(query.id, Constraint(accuracy=0.5))  # gives the hand's choice up
+    await cloud.clock.advance(1.0)
+    other = {"cloud-1": "edge-1", "edge-1": "cloud-1"}[drained]
+    await until(cloud, lambda: {place.node for place in edge.plans[-1].plan.flow_mapping.values()} == {other})
+
+
+async def test_a_plan_chosen_by_hand_is_given_up_when_a_node_of_it_is_drained(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    chosen = await cloud.manager.choose(query.id, *by_hand("cloud-1"))
+    cloud.drained.add("cloud-1")
+    await cloud.clock.advance(1.0)
+    await until(cloud, lambda: edge.plans[-1].plan.epoch > chosen.plan.epoch)
+    assert {place.node for place in edge.plans[-1].plan.flow_mapping.values()} == {"edge-1"}

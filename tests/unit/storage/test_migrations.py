@@ -15,6 +15,7 @@ ROWS_BEFORE: dict[int, tuple[str, ...]] = {
     1: ("INSERT INTO counters VALUES ('boot', 7)",),
     2: ("INSERT INTO counters VALUES ('boot', 7)",),
     3: ("INSERT INTO counters VALUES ('boot', 7)",),
+    4: ("INSERT INTO tokens VALUES ('d', 'k-1', '', 'read', 1.0, NULL, NULL)",),
 }
 
 
