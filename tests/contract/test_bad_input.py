@@ -332,6 +332,7 @@ async def test_a_body_above_its_limit_is_told(scene: Scene) -> None:
     await scene.open()
     peer = scene.raw(scene.keys["edge-1"])
     await peer.join("edge-1")
+    await scene.hears("edge-1", up=True)
     await peer.say(hostile_request(bytes(limits.BODY_BYTES + 1)))
     answer = await peer.hear(Kind.ERROR)
     assert (answer.word, str(limits.BODY_BYTES + 1) in text_of(answer)) == ("EC-TOO-LARGE", True)
@@ -347,6 +348,7 @@ async def test_a_frame_above_the_largest_message_ends_the_connection(scene: Scen
     await scene.open()
     peer = scene.raw(scene.keys["edge-1"])
     await peer.join("edge-1")
+    await scene.hears("edge-1", up=True)
     await peer.socket.send_multipart([OPENING, b"", bytes(MOST + 1)])
     await lives_on_without(scene, "edge-1")
 
@@ -355,6 +357,7 @@ async def test_frames_without_end_are_cut_before_they_fill_the_memory(scene: Sce
     await scene.open()
     peer = scene.raw(scene.keys["edge-1"])
     await peer.join("edge-1")
+    await scene.hears("edge-1", up=True)
     before = psutil.Process().memory_info().rss
     ended = asyncio.Event()
     frame = bytes(2**16)  # libzmq bounds what waits at a sender by messages, not by frames: this one has to be slow
