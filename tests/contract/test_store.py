@@ -140,7 +140,12 @@ async def test_a_create_that_is_refused_harms_none_of_those_at_the_same_moment(s
     old, others = await stored(store), [a_query() for _ in range(3)]
     wanted = [others[0], old, others[1], old.replace(source="elsewhere"), a_query(state=QueryState.RUNNING), others[2]]
     outcomes = await asyncio.gather(*map(store.queries.create, wanted), return_exceptions=True)
-    assert [outcomes[place] for place in (0, 1, 2, 5)] == [(others[0], True), (old, False), (others[1], True), (others[2], True)]
+    assert [outcomes[place] for place in (0, 1, 2, 5)] == [
+        (others[0], True),
+        (old, False),
+        (others[1], True),
+        (others[2], True),
+    ]
     assert isinstance(outcomes[3], Conflict)
     assert isinstance(outcomes[4], Conflict)
     assert set(await store.queries.live()) == {old, *others}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from pydantic_core import to_json
 
 from node.model.document import PlanItem, to_document, write_document
 from node.model.value import Value
@@ -33,7 +32,7 @@ VALUES = (
 @pytest.mark.parametrize("value", VALUES)
 def test_the_written_document_is_the_document(value: Value) -> None:
     for _ in range(2):  # the second time it is at hand
-        assert write_document(value) == json.dumps(to_document(value), separators=(",", ":"), ensure_ascii=False).encode()
+        assert write_document(value) == to_json(to_document(value))
 
 
 def test_what_is_at_hand_belongs_to_one_value() -> None:
