@@ -9,13 +9,13 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from node.clock import Clock
-from node.model.document import Document, to_document
+from node.model.document import Document, to_document, write_document
 from node.model.value import Value
 
 
 def document(value: Value, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """One value as a JSON object."""
-    return encode(to_document(value), status=status, headers=headers)
+    return written(write_document(value), status=status, headers=headers)
 
 
 def page(items: Sequence[Value], following: JsonValue) -> web.Response:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Annotated, Final, TypeAlias, TypeVar, get_args
 
 from pydantic import Field, JsonValue, ValidationError
+from pydantic_core import SchemaSerializer, core_schema, to_json
 
 from node.clock import rfc3339
 from node.errors import Malformed
@@ -118,6 +119,44 @@ def to_document(value: Value) -> Document:
         if isinstance(content, Value):
             document[field] = to_document(content)
     return document
+
+
+class _Writer:
+    """Values as JSON text; the newest stays at hand, since what a listener is told of is mostly what the caller gets next."""
+
+    def __init__(self) -> None:
+        self._newest: tuple[Value | None, bytes] = (None, b"")
+
+    def __call__(self, value: Value) -> bytes:
+        """What `to_document` gives, as JSON text; a stage's NaN becomes null, because JSON has none."""
+        held, content = self._newest
+        if held is value:
+            return content
+        serializer = _serializer(type(value))
+        content = serializer.to_json(value.__dict__) if serializer else to_json(to_document(value), inf_nan_mode="null")
+        self._newest = (value, content)
+        return content
+
+
+write_document: Final = _Writer()
+
+
+@cache
+def _serializer(kind: type[Value]) -> SchemaSerializer | None:
+    """Writes the fields of a `kind` at a third of the cost; None where a wall time lies deeper than it sees."""
+    schema = kind.__pydantic_core_schema__
+    if _shape(kind)[1] or schema["type"] != "model":
+        return None
+    told = {
+        name: core_schema.typed_dict_field({**field["schema"], "serialization": _RFC3339} if is_wall(name) else field["schema"])
+        for name, field in schema["schema"]["fields"].items()
+    }
+    return SchemaSerializer(core_schema.typed_dict_schema(told))
+
+
+_RFC3339: Final = core_schema.plain_serializer_function_ser_schema(
+    rfc3339, return_schema=core_schema.str_schema(), when_used="unless-none"
+)
 
 
 def from_document(kind: type[V], document: object) -> V:

@@ -46,6 +46,21 @@ class Word(StrEnum):
         return core_schema.enum_schema(cls, list(cls.__members__.values()), sub_type="str", strict=False)
 
 
+RANDOM_AT_HAND: Final = 256  # parts of ids: a system call for each is felt, also because it lets another thread in
+_RANDOM_BYTES: Final = 10
+_drawn: Final[list[bytes]] = []
+os.register_at_fork(after_in_child=_drawn.clear)  # or parent and child would make the same ids
+
+
+def _random() -> bytes:
+    try:
+        return _drawn.pop()
+    except IndexError:
+        content = os.urandom(_RANDOM_BYTES * RANDOM_AT_HAND)
+        _drawn.extend(content[place : place + _RANDOM_BYTES] for place in range(_RANDOM_BYTES, len(content), _RANDOM_BYTES))
+        return content[:_RANDOM_BYTES]
+
+
 _CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS: Final = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
 
@@ -57,5 +72,5 @@ def new_id(kind: str, wall_seconds: float, entropy: bytes = b"") -> str:
 
     Source: ULID, 48 bits of milliseconds and 80 random bits in Crockford's base 32, lower case.
     """
-    number = (int(wall_seconds * 1000) << 80) | int.from_bytes(entropy or os.urandom(10), "big")
+    number = (int(wall_seconds * 1000) << 80) | int.from_bytes(entropy or _random(), "big")
     return f"{kind}-" + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])

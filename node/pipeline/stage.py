@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from node.errors import Invalid, Problem
 
 PICTURES: Final = frozenset({"image", "faces"})  # inputs and outputs that are lists of pictures, not plain values
+PIPELINES_AT_HAND: Final = 64  # good ones, of a few names each; most queries run one of a few
 SOURCE_GIVES: Final = frozenset({"image"})  # what a camera puts at the head of every pipeline
 
 
@@ -87,6 +89,11 @@ def check_pipeline(pipeline: Sequence[str]) -> tuple[ServiceSpec, ...]:
     Raises:
         Invalid: an unknown or repeated service, or an input that no earlier stage gives; every fault is named.
     """
+    return _checked(tuple(pipeline))
+
+
+@lru_cache(maxsize=PIPELINES_AT_HAND)
+def _checked(pipeline: tuple[str, ...]) -> tuple[ServiceSpec, ...]:
     problems: list[Problem] = []
     have = set(SOURCE_GIVES)
     stages: list[ServiceSpec] = []

@@ -6,7 +6,7 @@ operation that received it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
 import peewee
@@ -40,7 +40,7 @@ class Reading:
     def __init__(self, database: peewee.SqliteDatabase) -> None:
         self._database = database
         self._session: Callable[[], _Session] = database.connection
-        self._execute: Callable[[str, Mapping[str, Scalar]], _Cursor] = database.execute_sql
+        self._execute: Callable[[str, Mapping[str, Scalar] | Sequence[Scalar]], _Cursor] = database.execute_sql
 
     def rows(self, statement: str, **values: Scalar) -> list[Row]:
         """All rows; the statement bounds how many there can be."""
@@ -61,6 +61,10 @@ class Writing(Reading):
 
     def change(self, statement: str, **values: Scalar) -> int:
         """Runs an INSERT, UPDATE, DELETE or a definition; gives the number of rows that it touched."""
+        return self._execute(statement, values).rowcount
+
+    def insert(self, statement: str, values: Sequence[Scalar]) -> int:
+        """Runs an INSERT whose places are filled in order; gives the number of rows that it added."""
         return self._execute(statement, values).rowcount
 
     @property

@@ -1,9 +1,9 @@
 """How is something written so that an acknowledgement means it is on the disk, at more than the disk's pace?
 
 One thread owns the only writing connection. It commits bursts: every operation runs in a savepoint of its own inside one
-transaction, so a failing one harms nobody, and nobody is answered before the commit that holds his work. Readers have a
-connection and a thread of their own and see the newest commit; the memory store, which other connections cannot see, reads
-on the writer's thread.
+transaction, or shares one with its like as long as none of them fails; so a failing one harms nobody, and nobody is answered
+before the commit that holds his work. Readers have a connection and a thread of their own and see the newest commit; the memory
+store, which other connections cannot see, reads on the writer's thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from node.clock import Clock
 from node.errors import Busy, EcnodeError, StorageFailed
 from node.storage import files
 from node.storage.connection import Reading, Writing, connect, translated
-from node.storage.lane import Burst, Lane, Operation
+from node.storage.lane import Burst, Joint, Lane, Operation
 from node.storage.migrations import migrate
 
 T = TypeVar("T")
@@ -90,10 +90,40 @@ class _Writer:
 
     def _transaction(self, burst: Burst[Writing]) -> None:
         self._connection.change("BEGIN IMMEDIATE")
+        alike: list[Operation[Writing]] = []  # neighbours whose work can be done together
         for operation in burst:
-            self._attempt(operation)
+            if alike and type(operation.run) is not type(alike[0].run):
+                self._attempt_all(alike)
+                alike = []
+            if isinstance(operation.run, Joint):
+                alike.append(operation)
+            else:
+                self._attempt(operation)
+        self._attempt_all(alike)
         failpoints.hit("before_commit")
         self._connection.change("COMMIT")
+
+    def _attempt_all(self, alike: list[Operation[Writing]]) -> None:
+        """One statement for all where that succeeds; one that fails harms nobody, they are attempted one by one then."""
+        if len(alike) < 2 or not self._together(alike):
+            for operation in alike:
+                self._attempt(operation)
+
+    def _together(self, alike: list[Operation[Writing]]) -> bool:
+        several = [operation.run for operation in alike if isinstance(operation.run, Joint)]
+        self._connection.change("SAVEPOINT operation")
+        try:
+            values = type(several[0]).together(self._connection, several)
+        except Exception as error:  # whoever caused it is told when his operation is attempted alone
+            if not self._connection.in_transaction:
+                raise StorageFailed(str(translated(error, self.place))) from error
+            values = None
+        if values is None:
+            self._connection.change("ROLLBACK TO operation")
+        self._connection.change("RELEASE operation")
+        for operation, value in zip(alike, values or (), strict=False):
+            operation.value = value
+        return values is not None
 
     def _attempt(self, operation: Operation[Writing]) -> None:
         self._connection.change("SAVEPOINT operation")

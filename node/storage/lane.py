@@ -12,8 +12,9 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from typing import Final, Generic, Protocol, TypeVar, cast
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Generic, Protocol, Self, TypeVar, cast
 
 from node.clock import Clock
 from node.errors import Busy, StorageFailed
@@ -38,6 +39,19 @@ class Operation(Generic[C]):
         self.future = future
         self.value: object = None
         self.error: Exception | None = None
+
+
+class Joint(ABC, Generic[C]):
+    """A piece of work that several of its kind can be done in one go with."""
+
+    @abstractmethod
+    def __call__(self, connection: C) -> object:
+        """Does it alone."""
+
+    @classmethod
+    @abstractmethod
+    def together(cls, connection: C, several: Sequence[Self]) -> Sequence[object] | None:
+        """What each gives; None, or any error, where they must be done one by one: then nothing of this is kept."""
 
 
 class Burst(Generic[C]):

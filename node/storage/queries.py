@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal, cast
+from itertools import chain
+from typing import Final, Literal, Self, cast
 
 from peewee import fn
+from pydantic_core import from_json, to_json
 
 from node.clock import Clock
 from node.errors import Busy, Conflict, Forbidden, NotFound
 from node.model.message import JobProgress
 from node.model.video import QUERY_LIFE, Constraint, Event, Plan, Query, QueryRequest, QueryState, Result, Tally
 from node.storage import history
-from node.storage.connection import Reading, Row, Writing
+from node.storage.connection import Reading, Row, Scalar, Writing
 from node.storage.database import Database
-from node.storage.rows import as_json, as_row, decode, encode, text
-from node.storage.tables import QueryRow, column, compiled, derived, insertion, slot
+from node.storage.lane import Joint
+from node.storage.rows import decode, encode, in_order, text
+from node.storage.tables import QueryRow, column, compiled, derived, insertion_of_many, slot
 
 LIST_PAGE: Final = 500  # the most queries that one call lists
 LIVE_MOST: Final = 4096  # queries that are not final; `live` reads them all, about 2 kB each
@@ -36,7 +39,8 @@ _FIELDS: Final = derived(QueryRow, Query)
 _LIVE_STATES: Final = {f"live{n}": state for n, state in enumerate(QUERY_LIFE.states) if state not in QUERY_LIFE.terminal}
 _IS_LIVE: Final = _state.in_([slot(name) for name in _LIVE_STATES])
 
-_INSERT: Final = insertion(QueryRow, leave_out="number", ignore=True)
+_COLUMNS: Final = ("request", *Query.model_fields)
+_REQUEST: Final = tuple(QueryRequest.model_fields)
 _STORED: Final = compiled(QueryRow.select(QueryRow.number, QueryRow.request, *_FIELDS).where(_id == slot("id")))
 _NUMBER: Final = compiled(QueryRow.select(QueryRow.number).where(_id == slot("id")))
 _LIVE: Final = compiled(QueryRow.select(*_FIELDS).where(_IS_LIVE).order_by(QueryRow.number))
@@ -52,7 +56,7 @@ _MATCHING: Final = compiled(
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A query, its row number, and the request that it was created with as canonical JSON."""
+    """A query, its row number, and the request that it was created with as JSON."""
 
     number: int
     request: str
@@ -94,7 +98,7 @@ class Queries:
             Conflict: the id is taken by another request, or the query is not in its first state.
             Busy: too many queries are live.
         """
-        stored, new = await self._database.write(lambda connection: _create(connection, self._room, query))
+        stored, new = await self._database.write(_Creation(self._room, query))
         return (self._told("query", stored), True) if new else (stored, False)
 
     async def get(self, id: str) -> Query:
@@ -203,34 +207,61 @@ class _Room:
     def __init__(self) -> None:
         self._left = 0
 
-    def found(self, connection: Reading) -> bool:
-        """Whether one more may be live."""
-        if self._left == 0:
+    def found(self, connection: Reading, count: int) -> bool:
+        """Whether so many more may be live."""
+        if self._left < count:
             self._left = max(0, LIVE_MOST - connection.number(_LIVE_COUNT, **_LIVE_STATES))
-        return self._left > 0
+        return self._left >= count
 
-    def take(self) -> None:
-        """Notes that one more is."""
-        self._left -= 1
+    def take(self, count: int) -> None:
+        """Notes that so many more are."""
+        self._left -= count
 
 
-def _create(connection: Writing, room: _Room, query: Query) -> tuple[Query, bool]:
-    dumped = query.model_dump(mode="json")
-    request = as_json({name: dumped[name] for name in QueryRequest.model_fields})
-    can_be_new = query.state == QUERY_LIFE.start and room.found(connection)
-    # inserted first and looked for only where that is not possible: nearly every query is new
-    if can_be_new and connection.change(_INSERT, request=request, **as_row(Query, dumped)) == 1:
-        room.take()
-        return query, True
-    row = connection.row(_STORED, id=query.id)
-    if row is None and query.state != QUERY_LIFE.start:
-        raise Conflict(f"a new query is {QUERY_LIFE.start}, not {query.state}", hint="create it first, then take its events")
-    if row is None:
-        raise Busy(f"{LIVE_MOST} queries are live already", hint="stop some of them, or wait until they end")
-    stored = _as_stored(row)
-    if stored.request != request:
-        raise Conflict(f"the id {query.id} belongs to another request", hint="leave the id out to get a new one")
-    return stored.query, False
+class _Creation(Joint[Writing]):
+    """The storing of a new query, whose row is made on the caller's thread: what the writer does less, all wait less for."""
+
+    def __init__(self, room: _Room, query: Query) -> None:
+        held = query.__dict__
+        self._room = room
+        self._query = query
+        self._request = to_json({name: held[name] for name in _REQUEST})
+        self._row: tuple[Scalar, ...] = (self._request.decode(), *in_order(query))
+
+    def __call__(self, connection: Writing) -> tuple[Query, bool]:
+        # inserted first and looked for only where that is not possible: nearly every query is new
+        return (self._query, True) if _insert(connection, [self]) else (self._present(connection), False)
+
+    @classmethod
+    def together(cls, connection: Writing, several: Sequence[Self]) -> list[tuple[Query, bool]] | None:
+        return [(each._query, True) for each in several] if _insert(connection, several) else None
+
+    def _present(self, connection: Reading) -> Query:
+        query = self._query
+        row = connection.row(_STORED, id=query.id)
+        if row is None and query.state != QUERY_LIFE.start:
+            raise Conflict(
+                f"a new query is {QUERY_LIFE.start}, not {query.state}", hint="create it first, then take its events"
+            )
+        if row is None:
+            raise Busy(f"{LIVE_MOST} queries are live already", hint="stop some of them, or wait until they end")
+        stored = _as_stored(row)
+        if from_json(stored.request) != from_json(self._request):
+            raise Conflict(f"the id {query.id} belongs to another request", hint="leave the id out to get a new one")
+        return stored.query
+
+
+def _insert(connection: Writing, creations: Sequence[_Creation]) -> bool:
+    """Whether every one of them was new and there was room for it; where not, some may have been stored."""
+    room, count = creations[0]._room, len(creations)
+    fresh = all(each._query.state == QUERY_LIFE.start for each in creations)
+    if not fresh or not room.found(connection, count):
+        return False
+    values = tuple(chain.from_iterable(each._row for each in creations))
+    if connection.insert(insertion_of_many(QueryRow, _COLUMNS, count), values) < count:
+        return False
+    room.take(count)
+    return True
 
 
 def _as_stored(row: Row) -> _Stored:

@@ -7,9 +7,10 @@ checked by the model again when it is read.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from enum import Enum
 from functools import cache
-from typing import Annotated, Final, TypeVar, get_args, get_origin
+from typing import Annotated, Final, TypeVar, cast, get_args, get_origin
 
 import peewee
 from pydantic import ValidationError
@@ -63,23 +64,28 @@ def _nested(kind: type[Value]) -> frozenset[str]:
     return frozenset(name for name, column in columns(kind).items() if isinstance(column, JsonField))
 
 
-_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def as_json(content: object) -> str:
-    """Canonical JSON: equal contents give equal text."""
-    return _CANONICAL.encode(content)
-
-
 def encode(value: Value, only: Collection[str] | None = None) -> dict[str, Scalar]:
     """The columns of `value`, or only some of them."""
-    return as_row(type(value), value.model_dump(mode="json", include=None if only is None else set(only)))
-
-
-def as_row(kind: type[Value], dumped: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """The columns of a `kind` that was dumped in JSON's types already, or of some of its fields."""
-    nested = _nested(kind)
+    dumped = value.model_dump(mode="json", include=None if only is None else set(only))
+    nested = _nested(type(value))
     return {name: to_json(field).decode() if name in nested and field is not None else field for name, field in dumped.items()}
+
+
+def in_order(value: Value) -> list[Scalar]:
+    """The columns of `value` in the order of its fields; `encode` gives the same by name, at twice the cost."""
+    held = value.__dict__
+    return [_scalar(held[name], nested) for name, nested in _places(type(value))]
+
+
+@cache
+def _places(kind: type[Value]) -> tuple[tuple[str, bool], ...]:
+    return tuple((name, name in _nested(kind)) for name in kind.model_fields)
+
+
+def _scalar(field: object, nested: bool) -> Scalar:
+    if nested and field is not None:
+        return to_json(field).decode()
+    return cast(Scalar, field.value if isinstance(field, Enum) else field)
 
 
 def decode(kind: type[V], row: Sequence[Scalar]) -> V:

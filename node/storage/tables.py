@@ -7,6 +7,7 @@ from them once and run by whichever connection an operation gets, with values bo
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import peewee
@@ -280,6 +281,14 @@ def compiled(query: peewee.Query) -> str:
     text, values = query.bind(_DIALECT).sql()
     assert not values, f"values are bound by name, never compiled in: {text}"
     return text
+
+
+@cache
+def insertion_of_many(table: type[peewee.Model], names: tuple[str, ...], rows: int) -> str:
+    """An INSERT of so many rows with the columns `names`, its places in order; a row that exists already stays as it is."""
+    columns = ", ".join(f'"{name}"' for name in names)
+    places = ", ".join([f"({', '.join('?' * len(names))})"] * rows)
+    return f'INSERT OR IGNORE INTO "{table._meta.table_name}" ({columns}) VALUES {places}'  # noqa: S608 - names of our own tables
 
 
 def insertion(table: type[peewee.Model], *, leave_out: str = "", ignore: bool = False) -> str:

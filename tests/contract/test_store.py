@@ -136,6 +136,30 @@ async def test_two_creates_at_once_store_one_query(store: Store) -> None:
     assert sorted(created for _, created in outcomes) == [False] * 7 + [True]
 
 
+async def test_a_create_that_is_refused_harms_none_of_those_at_the_same_moment(store: Store) -> None:
+    old, others = await stored(store), [a_query() for _ in range(3)]
+    wanted = [others[0], old, others[1], old.replace(source="elsewhere"), a_query(state=QueryState.RUNNING), others[2]]
+    outcomes = await asyncio.gather(*map(store.queries.create, wanted), return_exceptions=True)
+    assert [outcomes[place] for place in (0, 1, 2, 5)] == [
+        (others[0], True),
+        (old, False),
+        (others[1], True),
+        (others[2], True),
+    ]
+    assert isinstance(outcomes[3], Conflict)
+    assert isinstance(outcomes[4], Conflict)
+    assert set(await store.queries.live()) == {old, *others}
+
+
+async def test_as_many_creates_at_one_moment_as_there_is_room_for_are_taken(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "LIVE_MOST", 3)
+    outcomes = await asyncio.gather(*(store.queries.create(a_query()) for _ in range(5)), return_exceptions=True)
+    assert [isinstance(outcome, Busy) for outcome in outcomes] == [False] * 3 + [True] * 2
+    assert len(await store.queries.live()) == 3
+
+
 async def test_a_query_cannot_be_created_in_a_later_state(store: Store) -> None:
     with pytest.raises(Conflict, match="unscheduled"):
         await store.queries.create(a_query(state=QueryState.RUNNING))

@@ -304,14 +304,14 @@ class QueryManager:
 
     def _check(self, request: QueryRequest) -> None:
         check_pipeline(request.pipeline)
-        view = self._registry.view(request.node)
-        if view is None and request.node in self._members:
+        report = self._registry.report(request.node)
+        if report is None and request.node in self._members:
             raise PeerUnreachable(f"'{request.node}' has not joined since this cloud was started", hint="submit it again")
-        if view is None:
+        if report is None:
             known = ", ".join(node.report.name for node in self._registry.views() if node.report.sources)
             problem = Problem("node", f"no node '{request.node}' has joined; nodes with cameras: {known or 'none'}")
-        elif request.source not in {source.name for source in view.report.sources}:
-            known = ", ".join(source.name for source in view.report.sources)
+        elif all(request.source != source.name for source in report.sources):
+            known = ", ".join(source.name for source in report.sources)
             problem = Problem("source", f"'{request.node}' has no source '{request.source}'; it has: {known or 'none'}")
         else:
             return

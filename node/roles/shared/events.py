@@ -12,12 +12,14 @@ import os
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from pydantic import JsonValue
 from pydantic_core import to_json
 
 from node.model.event import Topic
+
+Content: TypeAlias = Mapping[str, JsonValue] | bytes  # bytes are JSON already
 
 RING_EVENTS: Final = 8192
 RING_BYTES: Final = 8 * 2**20  # a query is about 1 kB, the report of a node 200 bytes
@@ -71,7 +73,7 @@ class EventBus:
             return None
         return int(number) if self.oldest <= int(number) <= self._number else None
 
-    def publish(self, topic: Topic, event: str, ref: str, data: Mapping[str, JsonValue], *, last: bool = False) -> None:
+    def publish(self, topic: Topic, event: str, ref: str, data: Content, *, last: bool = False) -> None:
         """Tells every listener; never waits."""
         self._number += 1
         content = encode(event, data, self.name(self._number))
@@ -116,7 +118,8 @@ class EventBus:
             self._waiting.clear()
 
 
-def encode(event: str, data: Mapping[str, JsonValue], name: str = "") -> bytes:
+def encode(event: str, data: Content, name: str = "") -> bytes:
     """One event in the format of server-sent events; JSON has no line ends of its own."""
     head = f"id: {name}\nevent: {event}\ndata: " if name else f"event: {event}\ndata: "
-    return head.encode() + to_json(data, inf_nan_mode="null") + b"\n\n"
+    content = data if isinstance(data, bytes) else to_json(data, inf_nan_mode="null")
+    return b"%b%b\n\n" % (head.encode(), content)

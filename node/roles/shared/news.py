@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from node.clock import Clock
 from node.model.cluster import NodeState, NodeView
-from node.model.document import to_document
+from node.model.document import to_document, write_document
 from node.model.event import Topic
 from node.model.video import QUERY_LIFE, Query
 from node.roles.shared.events import EventBus
@@ -30,7 +30,7 @@ class QueryNews:
             data: dict[str, JsonValue] = {"id": query.id, "attempt": query.attempt, "tally": to_document(query.tally)}
             self._bus.publish(Topic.QUERIES, what, query.id, data)
         else:
-            self._bus.publish(Topic.QUERIES, what, query.id, to_document(query), last=last)
+            self._bus.publish(Topic.QUERIES, what, query.id, write_document(query), last=last)
 
 
 class NodeNews:

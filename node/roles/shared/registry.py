@@ -76,6 +76,11 @@ class Registry:
         entry = self._entries.get(name)
         return self._view(entry, {}) if entry else None
 
+    def report(self, name: str) -> NodeReport | None:
+        """The newest report of a peer, None where it has never reported to this process."""
+        entry = self._entries.get(name)
+        return entry.report if entry else None
+
     def silent_for(self, name: str) -> float:
         """Seconds since the node's newest report, or since this process began to listen."""
         entry = self._entries.get(name)
