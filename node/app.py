@@ -245,6 +245,7 @@ class Node:
             ("blob_bytes_served", "Bytes of blobs that peers were given.", lambda: self._blobs.figures.served),
             ("blob_bytes_received", "Bytes of blobs that peers gave.", lambda: self._blobs.figures.received),
             ("blob_chunks_refused", "Chunks that did not have their digest.", lambda: self._blobs.figures.wrong_chunks),
+            ("leases_run_out", "Clouds that this node may not act for until it hears them again.", self._leases.run_out),
             ("jobs", "Jobs that run on this edge.", lambda: len(self._jobs.jobs()) if self._jobs else 0),
         ):
             self._metrics.gauge(name, text).set_function(read)
@@ -259,7 +260,7 @@ class Node:
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock, self._credit)
         window = self._compute.workers + 1  # one picture waits, so that no worker idles; more would only grow old
-        bench = Bench(runner, self._compute, self._delivery, self._clock, window, self._leases)
+        bench = Bench(runner, self._compute, self._delivery, self._clock, window)
         jobs = JobManager(self.config.edge.sources, bench, self._spawner, self._arena)
         jobs.register(self._transport)
         return jobs

@@ -27,7 +27,6 @@ from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.delivery import Delivery, Receipt
-from node.roles.shared.leases import Leases
 from node.roles.shared.tasks import begin, end
 
 log = logging.getLogger(__name__)
@@ -77,7 +76,6 @@ class Bench:
     delivery: Delivery
     clock: Clock
     window: int
-    leases: Leases
 
 
 class Job:
@@ -100,7 +98,6 @@ class Job:
         self._delivery = bench.delivery
         self._clock = bench.clock
         self._window = bench.window
-        self._leases = bench.leases
         self._plans = {start.plan.epoch: start.plan}
         self._plan = start.plan
         self._count = _Count()
@@ -166,14 +163,12 @@ class Job:
     # What the source reader tells
 
     def took(self, capture: Capture) -> None:
-        """A new picture: it takes the mailbox, an older one in it is skipped; without a lease it is skipped itself."""
+        """A new picture: it takes the mailbox, an older one in it is skipped."""
         self.counted(capture.number - 1)
         self._count.seen = capture.number
         self._count.waiting += 1
         self._drop_waiting()
         self._mailbox = capture
-        if not self._leases.hold(self._cloud):
-            self._drop_waiting()
         self._work_on()
 
     def counted(self, number: int) -> None:

@@ -3,6 +3,8 @@
 A cloud answers each report with a lease: how many seconds from the asking its word holds. The member fences itself `MARGIN_S`
 before the end, the cloud counts from the moment when it answered, which is later: so the member has always stopped when the
 cloud gives its work away. The seconds are those of CLOCK_BOOTTIME, which goes on in suspend: who slept wakes up fenced.
+
+Video queries do not ask: an edge runs on while its cloud is away, and its results wait. Work with effects elsewhere asks.
 """
 
 from __future__ import annotations
@@ -37,6 +39,10 @@ class Leases:
         if held == (cloud in self._fenced):
             self._tell(cloud, held)
         return held
+
+    def run_out(self) -> int:
+        """How many clouds this node may not act for now."""
+        return sum(not self.hold(cloud) for cloud in self._ends)
 
     def _tell(self, cloud: str, held: bool) -> None:
         if held:

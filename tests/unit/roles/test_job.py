@@ -17,7 +17,6 @@ from node.roles.edge.source_reader import Capture
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import Frame
 from node.roles.shared.delivery import Receipt
-from node.roles.shared.leases import Leases
 from node.transport.frames import pack_body
 
 PLAN = Plan(
@@ -99,10 +98,7 @@ class Stage:
     def __init__(self) -> None:
         self.clock, self.arena = ManualClock(), FrameArena(slots=16, slot_bytes=64)
         self.reader, self.runner, self.cloud = Reader(), Runner(), Cloud()
-        self.leases = Leases(self.clock)
-        self.job = Job(
-            START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock, window=2, leases=self.leases)
-        )
+        self.job = Job(START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock, window=2))
         self.number = 0
 
     def take(self, skipped_before: int = 0) -> None:
@@ -331,25 +327,4 @@ async def test_a_job_whose_query_is_unknown_to_the_cloud_ends():
     await stage.clock.advance(1.0)
     assert stage.job.over
     await stage.job.stop()
-    stage.arena.close()
-
-
-async def test_a_job_whose_lease_ran_out_rests_until_it_is_renewed():
-    stage = Stage()
-    stage.job.start()
-    stage.leases.renewed("cloud-1", stage.clock.boottime(), 15.0)
-    stage.take()
-    await turns()
-    assert len(stage.runner.waiting) == 1
-    await stage.clock.advance(13.1)
-    stage.take()
-    await turns()
-    assert len(stage.runner.waiting) == 1
-    assert stage.job.tally().skipped == 1
-    stage.leases.renewed("cloud-1", stage.clock.boottime(), 15.0)
-    stage.take()
-    await turns()
-    assert len(stage.runner.waiting) == 2
-    await stage.job.stop()
-    stage.check()
     stage.arena.close()

@@ -16,7 +16,6 @@ from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
 from node.roles.edge.stage_runner import StageRunner
 from node.roles.shared.arena import FrameArena
-from node.roles.shared.leases import Leases
 from node.roles.shared.processes import ProcessSpawner
 from node.transport.base import Call, Peer
 from node.transport.loopback import LoopbackHub
@@ -34,7 +33,7 @@ def start(attempt: int) -> JobStart:
 async def manager(tmp_path):
     clock, arena = ManualClock(), FrameArena(slots=8, slot_bytes=64)
     transport = LoopbackHub().transport("edge-1", {Role.EDGE}, clock)
-    bench = Bench(StageRunner("edge-1", None, transport, clock), None, transport, clock, window=2, leases=Leases(clock))
+    bench = Bench(StageRunner("edge-1", None, transport, clock), None, transport, clock, window=2)
     source = SourceConfig(url=str(tmp_path / "nothing.mp4"))
     made = JobManager({"lobby": source}, bench, ProcessSpawner(clock), arena)
     yield made
