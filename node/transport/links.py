@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from node import __version__
 from node.clock import Clock
@@ -23,6 +24,9 @@ from node.transport.options import LinkOptions
 log = logging.getLogger(__name__)
 
 
+RTT_BEATS: Final = 4  # heartbeats between two measures of the round trip while the other side is heard anyway
+
+
 class Links:
     """The link table of one node: greeting, heartbeats, up and down."""
 
@@ -34,6 +38,7 @@ class Links:
         self._watchers: list[LinkWatcher] = []
         self._doomed: list[Link] = []
         self._pings = 0
+        self._rtt_every = RTT_BEATS * options.heartbeat
 
     def watch(self, watcher: LinkWatcher) -> None:
         """Has `watcher(peer, up)` called from now on."""
@@ -137,8 +142,8 @@ class Links:
             for link in list(self._every()):
                 if now - link.heard >= self._options.suspect_after:
                     self.detach(link, f"silent for {now - link.heard:.1f} s")
-                elif link.greeted:
-                    self._ping(link)
+                elif link.greeted and (now - link.heard >= self._options.heartbeat or now >= link.ping_at + self._rtt_every):
+                    self._ping(link)  # whoever was heard a moment ago lives: then only now and then, for the round trip
 
     def end(self, reason: str) -> None:
         """Cuts every link."""
