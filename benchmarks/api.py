@@ -14,9 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,13 +21,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 import click
 import uvloop
+from parts.report import Bar, Row, ratio, row, show
 
 if TYPE_CHECKING:
     from node.roles.shared.events import EventBus
@@ -48,20 +45,6 @@ BODY: Final = json.dumps(
         "constraint": {"delay": 0.3},
     }
 ).encode()
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A figure and what it should be at least."""
-
-    name: str
-    value: float
-    bound: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether it is."""
-        return self.value >= self.bound
 
 
 # The servers
@@ -321,9 +304,7 @@ def serving(what: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             process.stdin.close()
 
 
-def pairs(
-    case: str, rounds: int, ours: tuple[str, bytes, int], bare: tuple[str, bytes, int], count: int
-) -> list[dict[str, object]]:
+def pairs(case: str, rounds: int, ours: tuple[str, bytes, int], bare: tuple[str, bytes, int], count: int) -> list[Row]:
     """Interleaved rounds of both, the first one thrown away."""
     found: list[tuple[float, float]] = []
     for turn in range(rounds + 1):
@@ -331,30 +312,16 @@ def pairs(
         figures = {side[0]: rate(side[0], side[1], count, side[2]) for side in sides}
         if turn:
             found.append((figures[ours[0]], figures[bare[0]]))
-    ratios = [mine / theirs for mine, theirs in found]
-    return [
-        {
-            "case": case,
-            "subject": subject,
-            "value": round(statistics.median(values)),
-            "unit": "requests/s",
-            "ratio": round(statistics.median(ratio), 3),
-            "min": round(min(ratio), 3),
-            "max": round(max(ratio), 3),
-        }
-        for subject, values, ratio in (
-            ("ecnode", [mine for mine, _ in found], ratios),
-            ("aiohttp", [theirs for _, theirs in found], [1.0]),
-        )
-    ]
+    mine, theirs = [each for each, _ in found], [each for _, each in found]
+    return [row(case, "ecnode", mine, "requests/s", ratio(mine, theirs)), row(case, "aiohttp", theirs, "requests/s")]
 
 
-def measure(quick: bool) -> tuple[list[dict[str, object]], list[Bar]]:
+def measure(quick: bool) -> tuple[list[Row], list[Bar]]:
     """Every figure, and the bars."""
     from node.cli.system import LocalSystem
 
     rounds, count, seconds = (4, 400, 1) if quick else (8, 400, 3)
-    results: list[dict[str, object]] = []
+    results: list[Row] = []
     with ExitStack() as stack:
         bare, _ = stack.enter_context(serving("bare"))
         door, server = stack.enter_context(serving("door"))
@@ -372,14 +339,12 @@ def measure(quick: bool) -> tuple[list[dict[str, object]], list[Bar]]:
             if got is None:
                 break
             best = max(best, got)
-    results.append(
-        {"case": "sse", "subject": "ecnode", "value": round(best), "unit": "events/s", "ratio": 1.0, "min": 1.0, "max": 1.0}
-    )
-    ratio = {str(row["case"]): float(str(row["ratio"])) for row in results if row["subject"] == "ecnode"}
+    results.append(row("sse", "ecnode", [best], "events/s"))
+    compared = {each.case: each.ratio or 0.0 for each in results if each.subject == "ecnode"}
     bars = [
-        Bar("status_vs_plain_aiohttp", ratio["status"], 0.65),
-        Bar("submit_vs_plain_post", ratio["submit"], 0.4),
-        Bar("sse_lines_per_s", round(best), 50_000),
+        Bar("status_vs_plain_aiohttp", compared["status"], ">= 0.65"),
+        Bar("submit_vs_plain_post", compared["submit"], ">= 0.4"),
+        Bar("sse_lines_per_s", round(best), ">= 50000"),
     ]
     return results, bars
 
@@ -395,18 +360,7 @@ def main() -> None:
         uvloop.run(_until_terminated(given.serve))
         return
     results, bars = measure(given.quick)
-    if given.json:
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        told = [{"name": bar.name, "value": bar.value, "bound": bar.bound, "holds": bar.holds} for bar in bars]
-        click.echo(json.dumps({"benchmark": "api", "machine": machine, "results": results, "bars": told}))
-        return
-    for row in results:
-        click.echo(
-            f"{row['case']:<8}{row['subject']:<10}{row['value']:>9} {row['unit']:<11}"
-            f" × {row['ratio']} ({row['min']}–{row['max']})"
-        )
-    for bar in bars:
-        click.echo(f"{'holds ' if bar.holds else 'MISSED'} {bar.name} {bar.value:g} ≥ {bar.bound:g}")
+    show("api", results, bars, as_json=given.json)
 
 
 async def _until_terminated(what: str) -> None:

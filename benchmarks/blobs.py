@@ -14,17 +14,16 @@ import asyncio
 import hashlib
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
-from typing import IO, Any
+from typing import IO
 
 import uvloop
+from parts.report import Bar, Row, ratio, row, show
 
 from node.clock import SystemClock
 from node.model.cluster import Role
@@ -194,32 +193,13 @@ def paired(number: int, size: float, ours: Callable[[], float], theirs: Callable
     return size / ours(), size / theirs()
 
 
-def report(mib: int, rates: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """The object of docs: both sides, and the bar with what it was held against."""
-    ratios = [ours / theirs for ours, theirs in rates]
+def report(mib: int, rates: Sequence[tuple[float, float]]) -> tuple[list[Row], list[Bar]]:
+    """Both sides, and the bar with what it was held against."""
+    ours, theirs = [blob for blob, _ in rates], [plain for _, plain in rates]
+    compared = ratio(ours, theirs)
     case = f"push {mib} MiB"
-    rows = [
-        (case, "blob", [ours for ours, _ in rates], median(ratios)),
-        (case, "sendfile", [theirs for _, theirs in rates], 1.0),
-    ]
-    value = median(ratios)
-    return {
-        "benchmark": "blobs",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "results": [
-            {
-                "case": case,
-                "subject": subject,
-                "value": round(median(values), 1),
-                "unit": "MB/s",
-                "ratio": round(ratio, 3),
-                "min": round(min(values), 1),
-                "max": round(max(values), 1),
-            }
-            for case, subject, values, ratio in rows
-        ],
-        "bars": [{"name": "blob_push_vs_sendfile", "value": round(value, 3), "bound": ">= 0.4", "holds": value >= 0.4}],
-    }
+    rows = [row(case, "blob", ours, "MB/s", compared), row(case, "sendfile", theirs, "MB/s")]
+    return rows, [Bar("blob_push_vs_sendfile", compared, ">= 0.4")]
 
 
 def side(words: Sequence[str]) -> None:
@@ -252,14 +232,8 @@ def main() -> None:
         return
     mib, rounds = (128, 3) if chosen.quick else (256, 9)
     with tempfile.TemporaryDirectory() as folder:
-        found = report(mib, measure(Path(folder), mib, rounds))
-    if chosen.json:
-        print(json.dumps(found, indent=2))
-        return
-    for row in found["results"]:
-        print(f"{row['case']:<16} {row['subject']:<9} {row['value']:>9} {row['unit']}  ({row['min']} – {row['max']})")
-    for bar in found["bars"]:
-        print(f"{'✓' if bar['holds'] else '✗'} {bar['name']} {bar['value']} {bar['bound']}")
+        rows, bars = report(mib, measure(Path(folder), mib, rounds))
+    show("blobs", rows, bars, as_json=chosen.json)
 
 
 if __name__ == "__main__":

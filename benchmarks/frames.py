@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,10 +21,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psutil
 import uvloop
+from parts.report import Bar, Row, ratio, row, show
 
 from node.app import Node, Opened
 from node.assets import fetch, missing, path
@@ -214,41 +212,16 @@ def frame_720p(folder: Path) -> bytes:
     return subprocess.run([sys.executable, "-c", program, clip], capture_output=True, check=True).stdout
 
 
-def report(rates: Sequence[tuple[float, float]], calls: dict[str, list[float]]) -> dict[str, Any]:
-    """The object of docs: every case, and the bars with what they were held against."""
-    ratios = [ours / theirs for ours, theirs in rates]
+def report(rates: Sequence[tuple[float, float]], calls: dict[str, list[float]]) -> tuple[list[Row], list[Bar]]:
+    """Every case, and the bars with what they were held against."""
+    ours, theirs = [node for node, _ in rates], [bare for _, bare in rates]
+    compared = ratio(ours, theirs)
     rows = [
-        ("head count 720p", "node", [ours for ours, _ in rates], "frames/s", median(ratios)),
-        ("head count 720p", "bare", [theirs for _, theirs in rates], "frames/s", 1.0),
-        *(("hop 720p", subject, spent, "ms", None) for subject, spent in calls.items()),
+        row("head count 720p", "node", ours, "frames/s", compared),
+        row("head count 720p", "bare", theirs, "frames/s"),
+        *(row("hop 720p", subject, spent, "ms") for subject, spent in calls.items()),
     ]
-    bars = [("pipeline_vs_bare", median(ratios), ">= 0.85"), ("hop_overhead_ms", median(calls["overhead"]), "<= 3")]
-    return {
-        "benchmark": "frames",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "results": [
-            {
-                "case": case,
-                "subject": subject,
-                "value": round(median(values), 3),
-                "unit": unit,
-                "ratio": None if ratio is None else round(ratio, 3),
-                "min": round(min(values), 3),
-                "max": round(max(values), 3),
-            }
-            for case, subject, values, unit, ratio in rows
-        ],
-        "bars": [
-            {"name": name, "value": round(value, 3), "bound": bound, "holds": holds(value, bound)}
-            for name, value, bound in bars
-        ],
-    }
-
-
-def holds(value: float, bound: str) -> bool:
-    """Whether a value keeps `>= x` or `<= x`."""
-    sign, limit = bound.split()
-    return value >= float(limit) if sign == ">=" else value <= float(limit)
+    return rows, [Bar("pipeline_vs_bare", compared, ">= 0.85"), Bar("hop_overhead_ms", median(calls["overhead"]), "<= 3")]
 
 
 def main() -> None:
@@ -266,14 +239,8 @@ def main() -> None:
     if missing(folder):
         fetch(folder, lambda line: print(line, file=sys.stderr))
     rounds, seconds, calls = (2, 4.0, 60) if chosen.quick else (5, 8.0, 300)
-    found = report(uvloop.run(pipeline(folder, rounds, seconds)), uvloop.run(hops(folder, calls)))
-    if chosen.json:
-        print(json.dumps(found, indent=2))
-        return
-    for row in found["results"]:
-        print(f"{row['case']:<16} {row['subject']:<19} {row['value']:>9} {row['unit']}  ({row['min']} – {row['max']})")
-    for bar in found["bars"]:
-        print(f"{'✓' if bar['holds'] else '✗'} {bar['name']} {bar['value']} {bar['bound']}")
+    rows, bars = report(uvloop.run(pipeline(folder, rounds, seconds)), uvloop.run(hops(folder, calls)))
+    show("frames", rows, bars, as_json=chosen.json)
 
 
 if __name__ == "__main__":
