@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import zmq
+from reports import a_report
 
 from node.cli.system import free_doors
 from node.clock import SystemClock
-from node.model.cluster import Role
+from node.errors import EcnodeError
+from node.model.cluster import Received, Role
+from node.model.message import MEMBER_ROSTER, NODE_REPORT, Report
 from node.roles.shared.tasks import begin, end
 from node.transport.auth import Directory
-from node.transport.base import Peer
+from node.transport.base import Answer, Peer
 from node.transport.dealer import Dealer
 from node.transport.keys import Identity, load_or_create, new_identity
 from node.transport.options import Dial, LinkOptions
@@ -26,6 +30,7 @@ from node.transport.rpc import Rpc
 from node.transport.sockets import Station, new_context
 
 CLOCK = SystemClock()
+RENEWED_S = 5.0
 SOCKETS_EACH = 8  # two lanes, and for each a monitor with two ends
 
 
@@ -100,6 +105,15 @@ class Crowd:
         return CLOCK.monotonic() - began
 
 
+async def renew(rpc: Rpc, name: str) -> None:
+    """Reports again and again, each at a moment of its own; the answer is the lease."""
+    await CLOCK.sleep(RENEWED_S * random.random())
+    while True:
+        with suppress(EcnodeError):
+            await rpc.call("cloud-1", NODE_REPORT, Report(report=a_report(name, Role.EDGE)), timeout=RENEWED_S)
+        await CLOCK.sleep(RENEWED_S)
+
+
 @asynccontextmanager
 async def crowd(cloud: Cloud) -> AsyncIterator[Crowd]:
     """All edges of the cloud's list dial it until the end of the block."""
@@ -111,9 +125,11 @@ async def crowd(cloud: Cloud) -> AsyncIterator[Crowd]:
         for name in cloud.names:
             options = LinkOptions(name)
             rpc = people.rpcs[name] = Rpc(CLOCK, options)
+            rpc.answer(MEMBER_ROSTER, lambda _call, _roster: Answer(Received()))
             rpc.watch(lambda _peer, up, name=name: people.heard(name, up))  # type: ignore[misc]
             rpc.start()
             station = Station(context, cloud.keys[name], cloud.known, rpc, CLOCK, options)
+            tasks.append(begin(renew(rpc, name), f"lease of {name}"))
             tasks.append(begin(Dealer(station, Dial(cloud.address, cloud.identity.public)).run(), f"dialling of {name}"))
         yield people
     finally:
