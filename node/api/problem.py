@@ -98,7 +98,7 @@ def from_framework(request: web.Request, raised: web.HTTPException, request_id: 
     headers: dict[str, str] = {}
     error: EcnodeError
     if isinstance(raised, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(raised.allowed_methods))
+        allowed = ", ".join(sorted(_methods_of(request) or raised.allowed_methods))
         headers["Allow"] = allowed
         error = Rejected(f"{request.method} is not possible on {request.path}", hint=f"possible here: {allowed}")
     elif isinstance(raised, web.HTTPNotFound):
@@ -108,6 +108,13 @@ def from_framework(request: web.Request, raised: web.HTTPException, request_id: 
     else:
         error = Rejected(raised.reason) if raised.status < HTTPStatus.INTERNAL_SERVER_ERROR else Internal(raised.reason)
     return respond(error, request_id, raised.status, headers, original=original)
+
+
+def _methods_of(request: web.Request) -> set[str]:
+    """What is possible on a path that stands in the table as it is: `/peers/pending` is not a member that could be removed."""
+    resources = request.app.router.resources()
+    plain = (each for each in resources if isinstance(each, web.PlainResource) and each.canonical == request.path)
+    return {route.method for resource in plain for route in resource}
 
 
 def unknown(request_id: str, *, original: bool = False) -> web.Response:

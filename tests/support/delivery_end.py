@@ -57,8 +57,12 @@ async def main(folder: Path, name: str, address: str, public: str) -> None:
 
 async def traffic(delivery: Delivery, folder: Path, other: str) -> None:
     accepted = os.open(folder / "accepted", os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
-    noted = [int(line) for line in (folder / "accepted").read_text().split()]
-    following = iter(range(max(noted, default=0) + APART, 2**40))
+    begun = folder / "begun"  # where each life began: one that was killed before it noted anything has used numbers too
+    used = [int(line) for place in (folder / "accepted", begun) if place.exists() for line in place.read_text().split()]
+    first = max(used, default=0) + APART
+    with begun.open("a") as lives:
+        lives.write(f"{first}\n")
+    following = iter(range(first, 2**40))
 
     async def one(number: int) -> None:
         try:

@@ -111,6 +111,11 @@ def test_a_wrong_method_names_the_right_ones(door: Any) -> None:
     assert reply.json["code"] == "EC-REJECTED"
 
 
+def test_a_path_of_its_own_is_not_taken_for_the_name_of_a_member(door: Any) -> None:
+    assert door.raw("PUT", "/api/v1/peers/pending", b"{}").headers["Allow"] == "GET, HEAD"
+    assert door.raw("PUT", "/api/v1/peers/edge-1", b"{}").headers["Allow"] == "DELETE"
+
+
 def test_asking_for_the_head_alone_needs_the_same_scope(door: Any) -> None:
     assert door.raw("HEAD", "/api/v1/node", token=None).status == 401
     reply = door.raw("HEAD", "/api/v1/node")
