@@ -29,7 +29,7 @@ from node.roles.cloud.rosters import Rosters
 from node.roles.cloud.scheduler import QueryScheduler
 from node.roles.cloud.succession import Succession
 from node.roles.edge.credit import FrameCredit
-from node.roles.edge.job import Bench
+from node.roles.edge.job import WINDOW, Bench
 from node.roles.edge.job_manager import JobManager
 from node.roles.edge.stage_runner import StageRunner
 from node.roles.shared.arena import FrameArena
@@ -259,8 +259,7 @@ class Node:
 
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock, self._credit)
-        window = self._compute.workers + 1  # one picture waits, so that no worker idles; more would only grow old
-        bench = Bench(runner, self._compute, self._delivery, self._clock, window)
+        bench = Bench(runner, self._compute, self._delivery, self._clock, WINDOW)
         jobs = JobManager(self.config.edge.sources, bench, self._spawner, self._arena)
         jobs.register(self._transport)
         return jobs

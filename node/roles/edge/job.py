@@ -31,6 +31,7 @@ from node.roles.shared.tasks import begin, end
 
 log = logging.getLogger(__name__)
 
+WINDOW: Final = 2  # one picture on its way or in a worker, one behind it; more only adds age
 FRAME_LIFE_S: Final = 5.0  # a picture older than this is of no use to anybody
 RESULTS_WAITING: Final = 64  # not on the disk yet: two seconds at 30 fps; beyond them no picture is begun
 RESULTS_AT_ONCE: Final = 16  # × 20 kB for 256 faces with their poses: a third of what a message may hold
