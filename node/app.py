@@ -29,7 +29,7 @@ from node.roles.cloud.rosters import Rosters
 from node.roles.cloud.scheduler import QueryScheduler
 from node.roles.cloud.succession import Succession
 from node.roles.edge.credit import FrameCredit
-from node.roles.edge.job import WINDOW, Bench
+from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
 from node.roles.edge.stage_runner import StageRunner
 from node.roles.shared.arena import FrameArena
@@ -237,7 +237,7 @@ class Node:
             ("links", "Live links to peers.", lambda: len(self._links())),
             ("compute_queue", "Calls that wait for a worker.", lambda: self._compute.queued),
             ("arena_free_slots", "Picture slots that nobody holds.", lambda: self._arena.free),
-            ("frames_superseded", "Pictures that gave way to newer ones before a slow peer.", self._superseded),
+            ("frames_superseded", "Pictures that gave way to newer ones before a slow peer.", lambda: self._credit.superseded),
             ("delivery_waiting", "Durable messages that no peer has acknowledged yet.", lambda: self._delivery.waiting),
             ("delivery_rejected", "Durable messages that a peer refused for good.", lambda: self._delivery.rejected),
             ("delivery_old_epochs", "Batches of lives of a sender that are over.", lambda: self._delivery.counts.old_epochs),
@@ -254,12 +254,9 @@ class Node:
         ready = {view.report.name for view in self._registry.views() if view.state is NodeState.READY}
         return len(ready - {self.config.node.name})  # a node reports to itself as well
 
-    def _superseded(self) -> int:
-        return self._credit.superseded
-
     def _make_edge(self) -> JobManager:
         runner = StageRunner(self.config.node.name, self._compute, self._transport, self._clock, self._credit)
-        bench = Bench(runner, self._compute, self._delivery, self._clock, WINDOW)
+        bench = Bench(runner, self._compute, self._delivery, self._clock)
         jobs = JobManager(self.config.edge.sources, bench, self._spawner, self._arena)
         jobs.register(self._transport)
         return jobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -40,11 +41,7 @@ def serve(variant: str) -> None:
     if "async" in variant:
         asyncio.run(_serve_async(variant))
         return
-    socket = zmq.Context.instance().socket(zmq.ROUTER)
-    _secure(socket, variant, b"")
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
-    print(f"tcp://127.0.0.1:{port}|{PUBLIC.decode()}", flush=True)
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    socket = _open(zmq.Context.instance(), variant)
     counted = [0]
     while True:
         peer, head, body = socket.recv_multipart()
@@ -53,19 +50,23 @@ def serve(variant: str) -> None:
             socket.send_multipart([peer, *answer])
 
 
-def _end_with_input() -> None:
-    import os
+def _open(context: Any, variant: str) -> Any:
+    """The server's socket, whose address and key are printed; this process ends with its input."""
+    socket = context.socket(zmq.ROUTER)
+    _secure(socket, variant, b"")
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    print(f"tcp://127.0.0.1:{port}|{PUBLIC.decode()}", flush=True)
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    return socket
 
+
+def _end_with_input() -> None:
     sys.stdin.read()
     os._exit(0)
 
 
 async def _serve_async(variant: str) -> None:
-    socket = zmq.asyncio.Context.instance().socket(zmq.ROUTER)
-    _secure(socket, variant, b"")
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
-    print(f"tcp://127.0.0.1:{port}|{PUBLIC.decode()}", flush=True)
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    socket = _open(zmq.asyncio.Context.instance(), variant)
     counted = [0]
     while True:
         peer, head, body = await socket.recv_multipart()

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from node.api.answer import document, page
 from node.api.ports import Members
-from node.api.reading import read_body, read_params
+from node.api.reading import kept_by_clouds, read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import Busy, ConfigInvalid, Conflict, Forbidden, Invalid, NotFound, StorageFailed
 from node.model.document import AuditQuery
@@ -29,20 +29,11 @@ MAX_REF: Final = 100
 
 
 def _members(request: web.Request) -> Members:
-    members = request.app[DOOR].ports.members
-    if members is None:
-        raise NotFound(
-            "this node keeps no members: a node with the role cloud does",
-            hint="ask a cloud: ecnode --url http://CLOUD:7480 …",
-        )
-    return members
+    return kept_by_clouds(request.app[DOOR].ports.members, "members")
 
 
 def _ref(request: web.Request) -> str:
-    ref = request.match_info["ref"]
-    if len(ref) > MAX_REF:
-        raise NotFound(f"no member and no join token has a name of {len(ref)} characters")
-    return ref
+    return read_ref(request, MAX_REF, "member and no join token")
 
 
 async def listing(request: web.Request) -> web.Response:

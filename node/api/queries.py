@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from node.api import repeats
 from node.api.answer import document, encode, page
 from node.api.ports import Queries
-from node.api.reading import read_body, read_params
+from node.api.reading import kept_by_clouds, read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.clock import rfc3339
 from node.errors import Busy, Conflict, DeadlineExceeded, NotFound, Stale, StorageFailed
@@ -26,20 +26,11 @@ TAGS_AT_HAND: Final = 256  # of about 500 B
 
 def queries_of(request: web.Request) -> Queries:
     """The queries that this node keeps; NotFound where it keeps none."""
-    queries = request.app[DOOR].ports.queries
-    if queries is None:
-        raise NotFound(
-            "this node keeps no queries: a node with the role cloud does",
-            hint="ask a cloud: ecnode --url http://CLOUD:7480 …",
-        )
-    return queries
+    return kept_by_clouds(request.app[DOOR].ports.queries, "queries")
 
 
 def _ref(request: web.Request) -> str:
-    ref = request.match_info["ref"]
-    if len(ref) > MAX_REF:
-        raise NotFound(f"no query has a name of {len(ref)} characters")
-    return ref
+    return read_ref(request, MAX_REF, "query")
 
 
 async def submit(request: web.Request) -> web.Response:

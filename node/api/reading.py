@@ -20,10 +20,11 @@ from pydantic_core import ErrorDetails
 
 from node.api.problem import MAX_PROBLEMS
 from node.api.route import DOOR
-from node.errors import Busy, Invalid, Malformed, Problem
+from node.errors import Busy, Invalid, Malformed, NotFound, Problem
 from node.model.value import Value
 
 V = TypeVar("V", bound=Value)
+P = TypeVar("P")
 
 T = TypeVar("T")
 
@@ -134,6 +135,36 @@ def _keys(part: object) -> int:
         given, held = part.model_fields_set, part.__dict__
         return len(given) + sum([_keys(held.get(name)) for name in given])
     return sum(map(_keys, part)) if isinstance(part, tuple) else 0
+
+
+def read_ref(request: web.Request, most: int, what: str) -> str:
+    """What a path calls its record; `what` is the kind of record.
+
+    Raises:
+        NotFound: no record of that kind has a name so long.
+    """
+    return check_ref(request.match_info["ref"], most, what)
+
+
+def check_ref(ref: str, most: int, what: str) -> str:
+    """As `read_ref`, for a name that stands elsewhere."""
+    if len(ref) > most:
+        raise NotFound(f"no {what} has a name of {len(ref)} characters")
+    return ref
+
+
+def kept_by_clouds(port: P | None, what: str) -> P:
+    """What a cloud keeps behind its door.
+
+    Raises:
+        NotFound: this node is no cloud.
+    """
+    if port is None:
+        raise NotFound(
+            f"this node keeps no {what}: a node with the role cloud does",
+            hint="ask a cloud: ecnode --url http://CLOUD:7480 …",
+        )
+    return port
 
 
 def read_params(request: web.Request, kind: type[V]) -> V:

@@ -86,9 +86,9 @@ def listing(settings: Settings) -> None:
 
     with settings.connect() as client:
         found = list(client.blobs())
-    if not found and settings.output == "table":
-        settings.say("no blobs; ecnode blobs put FILE stores one")
-    show_list(settings, found, _columns(), to_document, lambda info: info.id)
+    show_list(
+        settings, found, _columns(), to_document, lambda info: info.id, empty="no blobs; ecnode blobs put FILE stores one"
+    )
 
 
 @blobs.command()

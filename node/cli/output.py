@@ -34,8 +34,10 @@ def show_list(
     columns: Sequence[Column[T]],
     document: Callable[[T], Mapping[str, object]],
     name: Callable[[T], str],
+    *,
+    empty: str = "",
 ) -> None:
-    """Prints items in the form that the user chose."""
+    """Prints items in the form that the user chose; where a table would have none says `empty` instead."""
     if settings.output == "json":
         show_json([document(item) for item in items])
     elif settings.output == "jsonl":
@@ -47,6 +49,8 @@ def show_list(
     elif items:
         rows = [[column.text(item) for column in columns] for item in items]
         show_table(settings, [column.title for column in columns], rows)
+    elif empty:
+        settings.say(empty)
 
 
 def show_one(

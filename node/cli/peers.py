@@ -40,9 +40,14 @@ def listing(settings: Settings) -> None:
 
     with settings.connect() as client:
         found = client.members()
-    if not found and settings.output == "table":
-        settings.say("no members yet; ecnode token create --role edge makes a way in for one")
-    show_list(settings, found, _columns(), to_document, lambda one: one.name)
+    show_list(
+        settings,
+        found,
+        _columns(),
+        to_document,
+        lambda one: one.name,
+        empty="no members yet; ecnode token create --role edge makes a way in for one",
+    )
 
 
 @peers.command()
@@ -54,9 +59,7 @@ def pending(settings: Settings) -> None:
 
     with settings.connect() as client:
         found = client.waiting()
-    if not found and settings.output == "table":
-        settings.say("nobody waits")
-    show_list(settings, found, _waiting_columns(), to_document, lambda one: one.fingerprint)
+    show_list(settings, found, _waiting_columns(), to_document, lambda one: one.fingerprint, empty="nobody waits")
 
 
 @peers.command()

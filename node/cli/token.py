@@ -16,8 +16,8 @@ from node.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from node.client import Client
-    from node.model.access import Token
-    from node.model.member import JoinToken
+    from node.model.access import NewToken, Token
+    from node.model.member import JoinToken, NewJoinToken
 
 SCOPES: Final = ("read", "submit", "operate", "admin")
 ROLES: Final = ("cloud", "edge", "talent", "federated")
@@ -63,17 +63,16 @@ def _create_way_in(settings: Settings, roles: tuple[str, ...], ttl: str, label: 
         raise Invalid(f"--ttl or --label: {error}") from error
     with settings.connect() as client:
         made = client.make_join_token(request)
-    if settings.output in {"json", "jsonl"}:
-        show_json(to_document(made))
-        return
-    click.echo(made.secret)
-    settings.say(f"lets one node in, until {to_document(made.token)['expires_at']}; there: ecnode join ADDR --token TOKEN")
+    _show_made(
+        settings,
+        made,
+        f"lets one node in, until {to_document(made.token)['expires_at']}; there: ecnode join ADDR --token TOKEN",
+    )
 
 
 def _create_access(settings: Settings, scope: str, ttl: str | None, label: str) -> None:
     from node.config.units import duration
     from node.model.access import TokenRequest, TokenScope
-    from node.model.document import to_document
 
     try:
         request = TokenRequest(label=label, scope=TokenScope(scope), ttl=None if ttl is None else duration(ttl))
@@ -81,11 +80,20 @@ def _create_access(settings: Settings, scope: str, ttl: str | None, label: str) 
         raise Invalid(f"--ttl or --label: {error}") from error
     with settings.connect() as client:
         made = client.make_token(request)
+    _show_made(
+        settings, made, f"token {made.token.id}, scope {scope}; put it into a file of mode 600 and name that with --token-file"
+    )
+
+
+def _show_made(settings: Settings, made: NewToken | NewJoinToken, told: str) -> None:
+    """The secret by itself, for a pipe, and beside it what it is good for."""
+    from node.model.document import to_document
+
     if settings.output in {"json", "jsonl"}:
         show_json(to_document(made))
         return
     click.echo(made.secret)
-    settings.say(f"token {made.token.id}, scope {scope}; put it into a file of mode 600 and name that with --token-file")
+    settings.say(told)
 
 
 @token.command("list")
@@ -97,9 +105,14 @@ def listing(settings: Settings) -> None:
 
     with settings.connect() as client:
         found: list[Token | JoinToken] = [*client.tokens(), *_ways_in(client)]
-    if not found and settings.output == "table":
-        settings.say("no tokens but the node's own; ecnode token create makes one")
-    show_list(settings, found, _columns(), to_document, lambda one: one.id)
+    show_list(
+        settings,
+        found,
+        _columns(),
+        to_document,
+        lambda one: one.id,
+        empty="no tokens but the node's own; ecnode token create makes one",
+    )
 
 
 def _ways_in(client: Client) -> tuple[JoinToken, ...]:

@@ -21,6 +21,7 @@ from typing import Final
 
 from node.errors import Invalid, NotFound, StorageFailed
 from node.model.blob import BLOB_MOST, CHUNK_BYTES, DIGEST_BYTES, Layout, Manifest, check_id
+from node.storage.files import flush
 
 INCOMING: Final = "incoming"
 FREE_LEAST: Final = 64 * 2**20  # stays free of blobs, for the database
@@ -175,10 +176,10 @@ class BlobFolder:
             for folder in (target.parent.parent, target.parent):
                 with suppress(FileExistsError):
                     folder.mkdir(mode=_FOLDER_MODE)
-                    _flush(folder.parent)
+                    flush(folder.parent)
             self._write_sums(manifest)
             path.rename(target)
-            _flush(target.parent)
+            flush(target.parent)
             self.marks(manifest.id).unlink(missing_ok=True)
 
     def delete(self, id: str) -> None:
@@ -266,11 +267,3 @@ def _folders(path: Path, letters: int) -> Iterator[Path]:
     with os.scandir(path) as entries:
         names = [entry.name for entry in entries if len(entry.name) == letters and entry.is_dir(follow_symlinks=False)]
     yield from (path / name for name in names)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -117,12 +117,13 @@ def fresh_path(path: Path) -> Path:
 
 def put_in_place(fresh: Path, path: Path) -> None:
     """Gives a complete, closed database its name, durably. Blocks."""
-    _flush(fresh)
+    flush(fresh)
     fresh.rename(path)
-    _flush(path.parent)
+    flush(path.parent)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Returns once what `path` holds, a file or the entries of a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -22,9 +22,18 @@ def error_of(message: Message) -> EcnodeError:
     Raises:
         Malformed: it carries none.
     """
-    match unpack_body(message.body):
+    return error_from(message.word, unpack_body(message.body))
+
+
+def error_from(code: str, body: object) -> EcnodeError:
+    """The error of that code whose body was unpacked.
+
+    Raises:
+        Malformed: the body is none of an error.
+    """
+    match body:
         case [str(text), str(hint)]:
-            return from_wire(message.word, text[: limits.ERROR_CHARS], hint[: limits.HINT_CHARS])
+            return from_wire(code, text[: limits.ERROR_CHARS], hint[: limits.HINT_CHARS])
         case _:
             raise Malformed("an error that does not say what is wrong", hint="[message, hint]")
 

@@ -114,7 +114,7 @@ class Dispatcher:
         work.task.add_done_callback(partial(self._ended, work))
 
     def hear(self, link: Link, note: Message) -> None:
-        """Passes a note on; one that cannot be is dropped, counted and logged.
+        """Passes a note on; one that nobody here wants, or whose time is over, is dropped.
 
         Raises:
             Malformed: its body is not of the method.

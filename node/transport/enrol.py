@@ -15,7 +15,7 @@ from node.clock import Clock
 from node.errors import DeadlineExceeded, PeerRefused, PeerUnreachable
 from node.model.message import MEMBER_JOIN, JoinReply, JoinRequest, Lane
 from node.transport import limits
-from node.transport.bodies import error_of, validated
+from node.transport.bodies import error_of, pack_value, validated
 from node.transport.frames import Kind, Message, decode, encode, pack_body, unpack_body
 from node.transport.jointoken import Ticket, joiner_name
 from node.transport.options import Dial, LinkOptions
@@ -73,7 +73,7 @@ class _Registration:
         self._knock()
         self._say(Message(Kind.HELLO, 0, name, pack_body([request.version, ""])))
         self._hear(Kind.HELLO)
-        self._say(Message(Kind.REQUEST, _ASKED, MEMBER_JOIN.name, pack_body(request.model_dump()), deadline=self._deadline))
+        self._say(Message(Kind.REQUEST, _ASKED, MEMBER_JOIN.name, pack_value(request), deadline=self._deadline))
         reply = self._hear(Kind.REPLY)
         return validated(JoinReply, unpack_body(reply.body), "the answer to the registration")
 

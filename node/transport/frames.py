@@ -55,11 +55,11 @@ _EXPIRING: Final = frozenset({Kind.REQUEST, Kind.NOTE})
 class Message:
     """One message; nothing changes it. `deadline` is a time of the local clock; only a request or a note has one.
 
-    `size` is the bytes of body and blobs, and what the record may take.
+    `carried` is the bytes of body and blobs, `size` those and what the record may take.
     """
 
     # written out: a frozen dataclass takes three times as long to make, and every message is made at both ends
-    __slots__ = ("blobs", "body", "deadline", "id", "kind", "size", "word")
+    __slots__ = ("blobs", "body", "carried", "deadline", "id", "kind", "size", "word")
 
     def __init__(  # noqa: PLR0917 - the fields of a record, in their order
         self,
@@ -76,9 +76,10 @@ class Message:
         self.body = body
         self.blobs = blobs
         self.deadline = deadline
-        self.size = limits.HEADER_BYTES + len(body)
+        self.carried = len(body)
         if blobs:
-            self.size += sum([blob_bytes(blob) for blob in blobs])
+            self.carried += sum([blob_bytes(blob) for blob in blobs])
+        self.size = limits.HEADER_BYTES + self.carried
 
 
 def blob_bytes(blob: Blob) -> int:

@@ -14,8 +14,8 @@ import contextlib
 import logging
 import os
 import socket as sockets_of_the_system
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, cast
 
 import zmq
 
@@ -297,21 +297,22 @@ def _place(endpoint: str) -> str:
 
 def _own_place(descriptor: int) -> object:
     """`_place` of the endpoint that a connection came in by, or None when it is closed by now."""
-    try:
-        with sockets_of_the_system.socket(fileno=os.dup(descriptor)) as twin:
-            name = twin.getsockname()
-    except OSError:
-        return None
+    name = _ask(descriptor, sockets_of_the_system.socket.getsockname)
     if isinstance(name, tuple):
         return str(name[1])
-    return os.fsdecode(name).replace("\0", "@")  # the abstract names of Linux
+    return name if name is None else os.fsdecode(cast(str, name)).replace("\0", "@")  # the abstract names of Linux
 
 
 def _address(descriptor: int) -> object:
     """Whom a descriptor is connected to, or None when it is closed by now."""
+    return _ask(descriptor, sockets_of_the_system.socket.getpeername)
+
+
+def _ask(descriptor: int, what: Callable[[sockets_of_the_system.socket], object]) -> object:
+    """What the system says of a connection that libzmq owns; None when it is closed by now."""
     try:
         with sockets_of_the_system.socket(fileno=os.dup(descriptor)) as twin:
-            return twin.getpeername()
+            return what(twin)
     except OSError:
         return None
 

@@ -287,7 +287,7 @@ class Outbox:
         Raises:
             Busy: no room.
         """
-        size = message.size - limits.HEADER_BYTES
+        size = message.carried
         if len(self._waiting) >= limits.OUT_QUEUE_MESSAGES or self._bytes + size > limits.OUT_QUEUE_BYTES:
             raise Busy(f"{len(self._waiting)} messages ({self._bytes} bytes) wait already", hint="the peer reads too slowly")
         self._waiting.append(message)
@@ -318,7 +318,7 @@ class Outbox:
         burst: list[Message] = []
         size = blobs = 0
         for message in self._waiting:
-            size += message.size - limits.HEADER_BYTES
+            size += message.carried
             blobs += len(message.blobs)
             full = size > limits.BURST_BYTES or blobs > limits.BLOBS or len(burst) >= limits.BURST_MESSAGES
             if burst and (full or message.deadline <= now):
@@ -329,4 +329,4 @@ class Outbox:
     def _forget(self, burst: Sequence[Message]) -> None:
         for message in burst:
             self._waiting.popleft()
-            self._bytes -= message.size - limits.HEADER_BYTES
+            self._bytes -= message.carried

@@ -41,7 +41,7 @@ from node.api.compat.shapes import (
     videos_shape,
 )
 from node.api.queries import change, queries_of, tag
-from node.api.reading import MAX_LARGE_BODY, parse, read_body, read_large_body, read_params
+from node.api.reading import MAX_LARGE_BODY, check_ref, parse, read_body, read_large_body, read_params
 from node.api.route import DOOR, Route, Scope
 from node.errors import (
     AssetMissing,
@@ -83,9 +83,7 @@ def _members(request: web.Request) -> tuple[NodeReport, ...]:
 
 async def _find(request: web.Request, name: str) -> Query:
     """The query that an alias stands for, or that has such a native id."""
-    if len(name) > MAX_REF:
-        raise NotFound(f"no query has a name of {len(name)} characters")
-    native = await request.app[DOOR].ports.aliases.native(name)
+    native = await request.app[DOOR].ports.aliases.native(check_ref(name, MAX_REF, "query"))
     return await queries_of(request).get(native or name)
 
 

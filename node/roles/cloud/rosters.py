@@ -62,9 +62,10 @@ class Rosters:
         while True:
             self._wake.clear()
             everybody = self._cards()
+            reachable = tuple(card for card in everybody if card.address)
             async with asyncio.TaskGroup() as sending:
                 for link in self._transport.links():
-                    cards = self._for(link.peer, everybody)
+                    cards = self._for(link.peer, everybody, reachable)
                     if Role.CLOUD not in link.peer.roles and self._taken.get(link.peer.name) != cards:
                         self._number += 1
                         roster = Roster(boot=self._boot, number=self._number, next_key=self._next_key, members=cards)
@@ -94,9 +95,10 @@ class Rosters:
             if member.state is MemberState.ADMITTED
         )
 
-    def _for(self, peer: Peer, everybody: tuple[Card, ...]) -> tuple[Card, ...]:
-        is_dialled = bool(self._addresses.get(peer.name))
-        return tuple(card for card in everybody if card.name != peer.name and (is_dialled or card.address))
+    def _for(self, peer: Peer, everybody: tuple[Card, ...], reachable: tuple[Card, ...]) -> tuple[Card, ...]:
+        if not self._addresses.get(peer.name):
+            return reachable  # one for all who only dial out: nobody of them is in it
+        return tuple(card for card in everybody if card.name != peer.name)
 
     def _reported(self, name: str) -> None:
         view = self._registry.view(name)

@@ -1,6 +1,6 @@
 """How does one query run on the edge that owns its camera?
 
-Pictures arrive newest-wins in a mailbox of one. A bounded number of them is worked on at a time; each keeps the plan of its
+Pictures arrive newest-wins in a mailbox of one. At most WINDOW of them are worked on at a time; each keeps the plan of its
 epoch from the first stage to the last, and each stage runs here or on the node that the plan names. Every picture ends as
 processed, skipped or failed, and the tally says so at every moment. Results go to the cloud as durable messages, each of
 which holds what has come since the one before. While not even the disk of this node takes them, pictures are skipped.
@@ -70,13 +70,12 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every job of an edge works with; `window` is how many of its pictures it may work on at a time."""
+    """What every job of an edge works with."""
 
     runner: StageRunner
     compute: ComputeService
     delivery: Delivery
     clock: Clock
-    window: int
 
 
 class Job:
@@ -98,7 +97,6 @@ class Job:
         self._compute = bench.compute
         self._delivery = bench.delivery
         self._clock = bench.clock
-        self._window = bench.window
         self._plans = {start.plan.epoch: start.plan}
         self._plan = start.plan
         self._count = _Count()
@@ -203,7 +201,7 @@ class Job:
 
     def _work_on(self) -> None:
         room = len(self._results) + len(self._working) < RESULTS_WAITING
-        if self._mailbox is not None and len(self._working) < self._window and room and not self._stopped:
+        if self._mailbox is not None and len(self._working) < WINDOW and room and not self._stopped:
             work = _Work(self._mailbox)
             self._mailbox = None
             task = begin(self._process(work), f"frame {work.capture.number} of {self.query}")

@@ -16,14 +16,14 @@ from typing import Final, Generic, TypeVar, cast
 
 from node import failpoints
 from node.clock import Clock
-from node.errors import DeadlineExceeded, EcnodeError, Malformed, PeerUnreachable, Stale, Unavailable, from_wire
+from node.errors import DeadlineExceeded, EcnodeError, Malformed, PeerUnreachable, Stale, Unavailable
 from node.model.delivery import ENTRIES_MOST, Batch, BatchReply
 from node.model.message import DELIVERY_TAKE, Method
 from node.model.value import Value
 from node.roles.shared.tasks import begin, end
 from node.storage.outbox import Outbox, OutboxStream, Posted, Span, Waiting
 from node.transport.base import Answer, Blob, Transport
-from node.transport.bodies import validated
+from node.transport.bodies import error_from, validated
 from node.transport.frames import unpack_body
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Receipt(Generic[R]):
             if not code:
                 self._reply.set_result(validated(self._method.reply, found, f"the reply to {self._method.name}"))
                 return None
-            error = _error(code, found)
+            error = error_from(code, found)
         except EcnodeError as unreadable:
             error = unreadable
         self.fail(error)
@@ -101,14 +101,6 @@ class Receipt(Generic[R]):
         if not self._reply.done():
             self._reply.set_exception(error)
             self._reply.exception()  # nobody needs to ask for it
-
-
-def _error(code: str, found: object) -> EcnodeError:
-    match found:
-        case [str(text), str(hint)]:
-            return from_wire(code, text, hint)
-        case _:
-            return Malformed("an error that does not say what is wrong")
 
 
 class Courier:

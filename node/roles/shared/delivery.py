@@ -23,7 +23,7 @@ from node.storage import Store
 from node.storage.connection import Writing
 from node.storage.outbox import PEERS_MOST, OutboxStream, Outgoing, Posted
 from node.transport.base import Peer, Transport
-from node.transport.frames import pack_body
+from node.transport.bodies import pack_value
 
 __all__ = ["Delivery", "Effect", "Pace", "Receipt"]
 
@@ -91,7 +91,7 @@ class Delivery:
             Exception: what `alongside` raised.
         """
         _check(method)
-        packed = pack_body(body.model_dump())
+        packed = pack_value(body)
         if len(packed) > self._body_bytes:
             raise TooLarge(
                 f"a durable message of {len(packed)} bytes", hint=f"at most {self._body_bytes}; files travel as blobs"

@@ -19,8 +19,8 @@ from node.model.value import Value
 from node.storage.connection import Writing
 from node.storage.inbox import Arrival, Inbox, Intaken
 from node.transport.base import Answer, Blob, Call, Peer
-from node.transport.bodies import pack_error, validated
-from node.transport.frames import pack_body, unpack_body
+from node.transport.bodies import pack_error, pack_value, validated
+from node.transport.frames import unpack_body
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ class _Doing:
         if isinstance(self.work, EcnodeError):
             raise self.work
         value = self.work.apply(connection)
-        packed = pack_body(self.work.reply(value).model_dump())
+        packed = pack_value(self.work.reply(value))
         if len(packed) > REPLY_BYTES:
             raise Internal(f"a reply of {len(packed)} bytes", hint=f"at most {REPLY_BYTES} to a durable message")
         return value, packed

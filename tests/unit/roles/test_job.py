@@ -98,7 +98,7 @@ class Stage:
     def __init__(self) -> None:
         self.clock, self.arena = ManualClock(), FrameArena(slots=16, slot_bytes=64)
         self.reader, self.runner, self.cloud = Reader(), Runner(), Cloud()
-        self.job = Job(START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock, window=2))
+        self.job = Job(START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock))
         self.number = 0
 
     def take(self, skipped_before: int = 0) -> None:
