@@ -80,7 +80,7 @@ async def serve_door(stop: asyncio.Event, lines: asyncio.Queue[str]) -> None:
     from node.config import load
     from node.journal import Metrics
     from node.model.cluster import NodeReport, NodeView, Role, SourceReport
-    from node.model.message import NODE_REPORT, Report
+    from node.model.wire.member import NODE_REPORT, Report
     from node.roles.cloud.query_manager import QueryManager
     from node.roles.shared.delivery import Delivery
     from node.roles.shared.events import EventBus

@@ -32,8 +32,8 @@ from node.client import Client
 from node.clock import SystemClock
 from node.config import NodeConfig, load
 from node.model.cluster import Role
-from node.model.message import COMPUTE_RUN, ComputeRequest, Pictures, StageCall
 from node.model.video import Constraint, Placement, Plan, QueryRequest, Resolution, Result, Runtime, VideoConf
+from node.model.wire.compute import COMPUTE_RUN, ComputeRequest, Pictures, StageCall
 from node.pipeline.video.planner.base import Choice, ResourceInfo
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import ComputeService

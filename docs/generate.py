@@ -14,168 +14,25 @@ from pathlib import Path
 from typing import Final, TypeAlias, get_args
 
 from pydantic import JsonValue
+from wire_examples import EXAMPLES
 
 from node.cli.exits import exit_code
 from node.config.reference import markdown, shape
 from node.errors import EcnodeError, Forbidden, Rejected, Unavailable, every_error
 from node.lifecycle import LifeCycle, S
-from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport, SourceState
-from node.model.delivery import Batch, BatchReply
-from node.model.member import MEMBER_LIFE, Card, MemberState
-from node.model.message import (
-    BLOB_CHUNK,
-    BLOB_MANIFEST,
-    COMPUTE_RUN,
-    DELIVERY_TAKE,
-    JOB_PICTURE,
-    JOB_PLAN,
-    JOB_PROGRESS,
-    JOB_START,
-    JOB_STOP,
-    MEMBER_JOIN,
-    MEMBER_ROSTER,
-    METHODS,
-    NODE_REPORT,
-    BlobReply,
-    BlobRequest,
-    Caller,
-    ChunkRequest,
-    ComputeReply,
-    ComputeRequest,
-    JobPictureReply,
-    JobPictureRequest,
-    JobPlan,
-    JobProgress,
-    JobProgressReply,
-    JobStart,
-    JobStop,
-    JoinReply,
-    JoinRequest,
-    Mark,
-    Method,
-    Pictures,
-    Report,
-    ReportReply,
-    Roster,
-    StageCall,
-)
+from node.model.cluster import Role
+from node.model.member import MEMBER_LIFE
 from node.model.value import Value
-from node.model.video import QUERY_LIFE, Outcome, Placement, Plan, Resolution, Result, StageRole, Tally, VideoConf
+from node.model.video import QUERY_LIFE
+from node.model.wire import METHODS
+from node.model.wire.delivery import DELIVERY_TAKE
+from node.model.wire.method import Caller, Mark, Method
 from node.transport import frames, limits
 
 Schema: TypeAlias = Mapping[str, JsonValue]
 
 HERE: Final = Path(__file__).resolve().parent
 UNBOUNDED: Final = 1e11  # the largest figure of model.value; it bounds slips of the pen, not a quantity
-
-_QUERY: Final = "q-01jd8a4e9v0000000000000000"
-_STREAM: Final = "0f4a6b1c9d2e4f5a8b7c6d5e4f3a2b1c"
-_READER: Final = "9e8d7c6b5a4f4e3d2c1b0a9f8e7d6c5b"
-_BLOB: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-_PLAN: Final = Plan(
-    epoch=3,
-    video_conf=VideoConf(fps=10, resolution=Resolution.P480),
-    flow_mapping={
-        "face_detection": Placement(node="edge-1", role=StageRole.HOST),
-        "face_alignment": Placement(node="cloud-1", role=StageRole.CLOUD),
-    },
-)
-_RESULT: Final = Result(
-    attempt=1,
-    n_loop=41,
-    cam_frame_id=102,
-    conf_frame_id=41,
-    captured_at=1795300801.125,
-    latency=0.112,
-    delay=0.037,
-    stage_ms={"face_detection": 31.4, "face_alignment": 62.0},
-    plan=_PLAN.digest(),
-    plan_epoch=3,
-    width=640,
-    height=480,
-    output={"bbox": [[210, 96, 262, 160]], "prob": [0.93], "count_result": {"up": 1, "total": 1}, "pose": [[4.1, -2.0, 0.6]]},
-)
-_REPORT: Final = NodeReport(
-    name="edge-1",
-    roles=(Role.EDGE,),
-    labels={"site": "hq"},
-    version="0.1.0",
-    boot=7,
-    http="http://127.0.0.1:7480",
-    cores=4,
-    workers=3,
-    cpu_fraction=0.31,
-    memory_fraction=0.22,
-    rss_mib=61.5,
-    services=(
-        ServiceReport(name="face_detection", profile={Resolution.P480: 0.021}, profile_objects=6, wait_ms=0.4, calls=412),
-    ),
-    sources=(SourceReport(id=0, name="lobby", kind="people indoor", fps=25.0, height=720, state=SourceState.OPEN),),
-    jobs=(JobReport(query=_QUERY, attempt=1),),
-    links=(LinkReport(peer="cloud-1", rtt_ms=1.2, bytes_out=120_000, bytes_in=40_000),),
-)
-
-_KEY: Final = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"  # of ZeroMQ RFC 26, nobody's
-
-EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
-    NODE_REPORT.name: (Report(report=_REPORT), ReportReply(name="cloud-1")),
-    COMPUTE_RUN.name: (
-        ComputeRequest(
-            stages=(StageCall(service="face_detection"), StageCall(service="face_alignment")),
-            pictures=(Pictures(name="image", count=1),),
-            wanted=("faces",),
-        ),
-        ComputeReply(
-            values={"bbox": [[210, 96, 262, 160]], "prob": [0.93], "count_result": {"up": 1, "total": 1}},
-            pictures=(Pictures(name="faces", count=1),),
-            stage_seconds=(0.021, 0.007),
-            decode_seconds=0.004,
-            wait_seconds=0.002,
-        ),
-    ),
-    JOB_START.name: (
-        JobStart(query=_QUERY, attempt=1, source="lobby", pipeline=("face_detection", "face_alignment"), plan=_PLAN),
-        Received(),
-    ),
-    JOB_PLAN.name: (JobPlan(query=_QUERY, plan=_PLAN), Received()),
-    JOB_STOP.name: (JobStop(query=_QUERY), Received()),
-    JOB_PICTURE.name: (JobPictureRequest(query=_QUERY), JobPictureReply(result=_RESULT)),
-    JOB_PROGRESS.name: (
-        JobProgress(
-            query=_QUERY,
-            attempt=1,
-            tally=Tally(captured=44, processed=41, skipped=3, bytes_moved=340_112),
-            results=(_RESULT,),
-            outcome=Outcome(state="finished"),
-        ),
-        JobProgressReply(wanted=True),
-    ),
-    DELIVERY_TAKE.name: (
-        Batch(
-            stream=_STREAM,
-            boot=7,
-            life="c5d1f0a2b3e44756889900aabbccddee",
-            turn=18,
-            reader=_READER,
-            low=1023,
-            last=1026,
-            first=1025,
-            methods=(JOB_PROGRESS.name, JOB_PROGRESS.name),
-        ),
-        BatchReply(memory=_READER, boot=12, taken=1026, first=1025, fates=("", "")),
-    ),
-    BLOB_MANIFEST.name: (BlobRequest(blob=_BLOB), BlobReply(size=268_435_456)),
-    BLOB_CHUNK.name: (ChunkRequest(blob=_BLOB, offset=7_340_032, length=1_048_576), Received()),
-    MEMBER_JOIN.name: (
-        JoinRequest(name="edge-2", key=_KEY, roles=(Role.EDGE,), version="0.1.0"),
-        JoinReply(name="cloud-1", roles=(Role.CLOUD,), state=MemberState.ADMITTED),
-    ),
-    MEMBER_ROSTER.name: (
-        Roster(boot=7, number=3, members=(Card(name="edge-2", key=_KEY, roles=(Role.EDGE,), address="tcp://10.0.0.7:7440"),)),
-        Received(),
-    ),
-}
-"""A request and a reply of every method, by its name; the tests send them through every codec."""
 
 
 def wire() -> str:
@@ -193,7 +50,7 @@ def wire() -> str:
     return f"""\
 # The wire
 
-Made from `node/transport/frames.py`, `node/transport/limits.py` and `node/model/message.py` by `make docs`.
+Made from `node/transport/frames.py`, `node/transport/limits.py` and `node/model/wire/` by `make docs`.
 
 ## Envelope
 
@@ -268,7 +125,7 @@ def security() -> str:
     return f"""\
 # Who may ask for what
 
-Made from `node/model/message.py` by `make docs`; `tests/process/test_caller_matrix.py` asks for every message in every role
+Made from `node/model/wire/` by `make docs`; `tests/process/test_caller_matrix.py` asks for every message in every role
 over a real socket and compares with the same table.
 
 Who a caller is follows from the key of its connection: the directory has its name and its roles (`node/transport/auth.py`), and

@@ -10,8 +10,8 @@ from side import SMALL, ask_many, obey_async, tell_many
 
 from node.clock import SystemClock
 from node.model.cluster import Role
-from node.model.message import Lane, Method
 from node.model.value import Value
+from node.model.wire.method import Lane, Method
 from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Peer
 from node.transport.keys import Identity, fingerprint, new_identity

@@ -15,7 +15,6 @@ from node.model.access import Claim, KeptAnswer, Token
 from node.model.blob import BlobInfo
 from node.model.cluster import NodeReport, NodeView, ServiceReport
 from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
-from node.model.message import StageCall
 from node.model.video import (
     Constraint,
     Event,
@@ -28,6 +27,7 @@ from node.model.video import (
     Runtime,
     VideoConf,
 )
+from node.model.wire.compute import StageCall
 from node.roles.shared.events import EventBus
 from node.storage.blobs import BlobStore
 

@@ -17,7 +17,7 @@ from node.errors import Invalid
 if TYPE_CHECKING:
     from node.config import NodeConfig
     from node.model.member import KeyState, Member, Waiting
-    from node.model.message import JoinReply
+    from node.model.wire.member import JoinReply
 
 ROLES: Final = ("cloud", "edge", "talent", "federated")
 JOIN_S: Final = 10.0
@@ -172,7 +172,7 @@ def _register(config: NodeConfig, address: str, token: str, timeout: float) -> J
     from node.clock import SystemClock
     from node.model.cluster import Role
     from node.model.member import Member, MemberState
-    from node.model.message import JoinRequest
+    from node.model.wire.member import JoinRequest
     from node.storage.joined import remember_cloud
     from node.transport.enrol import enrol
     from node.transport.jointoken import read_token

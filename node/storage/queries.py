@@ -17,8 +17,8 @@ from pydantic_core import from_json, to_json
 
 from node.clock import Clock
 from node.errors import Busy, Conflict, Forbidden, NotFound
-from node.model.message import JobProgress
 from node.model.video import QUERY_LIFE, Constraint, Event, Plan, Query, QueryRequest, QueryState, Result, Tally
+from node.model.wire.job import JobProgress
 from node.storage import history
 from node.storage.connection import Reading, Row, Scalar, Writing
 from node.storage.database import Database

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from node.model.message import Caller, Method
 from node.model.value import Value
+from node.model.wire.method import Caller, Method
 from node.transport.options import Dial
 
 Q = TypeVar("Q", bound=Value)

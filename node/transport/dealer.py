@@ -15,7 +15,7 @@ from typing import Final
 import zmq
 
 from node.errors import Malformed, PeerUnreachable, Rejected
-from node.model.message import Lane
+from node.model.wire.method import Lane
 from node.transport import limits
 from node.transport.frames import Kind, Message, decode, encode
 from node.transport.link import Link

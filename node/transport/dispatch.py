@@ -18,8 +18,8 @@ from typing import TypeAlias, TypeVar, cast
 
 from node.clock import Clock
 from node.errors import Busy, Conflict, DeadlineExceeded, EcnodeError, Forbidden, Internal, NotFound, Unavailable
-from node.model.message import Lane, Method
 from node.model.value import Value
+from node.model.wire.method import Lane, Method
 from node.transport.base import Answer, Call, Ear, Handler, Peer
 from node.transport.bodies import pack_error, pack_value, validated
 from node.transport.deadlines import Deadlines

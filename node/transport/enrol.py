@@ -13,7 +13,8 @@ from zmq.utils.monitor import parse_monitor_message
 
 from node.clock import Clock
 from node.errors import DeadlineExceeded, PeerRefused, PeerUnreachable
-from node.model.message import MEMBER_JOIN, JoinReply, JoinRequest, Lane
+from node.model.wire.member import MEMBER_JOIN, JoinReply, JoinRequest
+from node.model.wire.method import Lane
 from node.transport import limits
 from node.transport.bodies import error_of, pack_value, validated
 from node.transport.frames import Kind, Message, decode, encode, pack_body, unpack_body

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from node.errors import PeerUnreachable
-from node.model.message import Lane
+from node.model.wire.method import Lane
 from node.transport.base import LinkState, Peer
 from node.transport.frames import Message
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 from node.clock import Clock
 from node.errors import Conflict
 from node.model.cluster import Role
-from node.model.message import Method
 from node.model.value import Value
+from node.model.wire.method import Method
 from node.transport.base import Answer, Blob, Ear, Handler, LinkState, LinkWatcher, Peer
 from node.transport.inprocess import InProcessWire, link_to_self
 from node.transport.keys import fingerprint_of_bytes

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from node.errors import Invalid, NotBuilt
 from node.model.cluster import Role
-from node.model.message import Lane
+from node.model.wire.method import Lane
 from node.transport import limits
 
 IPC_DATA: Final = "-data"  # behind the path of a control lane over ipc: the path of its data lane

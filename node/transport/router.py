@@ -20,7 +20,7 @@ from typing import Final, cast
 import zmq
 
 from node.errors import EcnodeError, Malformed, PeerUnreachable, Rejected, Unavailable
-from node.model.message import Lane
+from node.model.wire.method import Lane
 from node.transport import limits
 from node.transport.base import Peer
 from node.transport.bodies import complaint

@@ -22,8 +22,8 @@ from node.errors import (
     Malformed,
     PeerUnreachable,
 )
-from node.model.message import Lane, Method
 from node.model.value import Value
+from node.model.wire.method import Lane, Method
 from node.transport.base import Answer, Blob, Ear, Handler, LinkState, LinkWatcher, Peer
 from node.transport.bodies import error_of, pack_value, validated
 from node.transport.deadlines import Deadlines

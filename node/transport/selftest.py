@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from node.errors import Unavailable
-from node.model.message import Lane
+from node.model.wire.method import Lane
 from node.transport.keys import Identity
 from node.transport.options import Dial
 from node.transport.sockets import ADMITTED, BROKEN_HANDSHAKE, REFUSED, Monitor, Station, dealer_socket

@@ -21,7 +21,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from node.clock import Clock
 from node.errors import Busy
-from node.model.message import Lane
+from node.model.wire.method import Lane
 from node.transport import limits
 from node.transport.auth import DOMAIN, Directory
 from node.transport.base import Blob

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from node.clock import Clock
 from node.errors import Conflict
-from node.model.message import Method
 from node.model.value import Value
+from node.model.wire.method import Method
 from node.transport.auth import Directory, Door
 from node.transport.base import Answer, Blob, Ear, Handler, LinkState, LinkWatcher
 from node.transport.dealer import Dealer

@@ -31,7 +31,8 @@ from node.api import reading
 from node.config import Known, load
 from node.errors import ConfigInvalid
 from node.model.cluster import Role
-from node.model.message import COMPUTE_RUN, JOB_START
+from node.model.wire.compute import COMPUTE_RUN
+from node.model.wire.job import JOB_START
 from node.pipeline.stage import SERVICES
 from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager

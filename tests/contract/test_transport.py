@@ -13,8 +13,8 @@ from node.cli.system import free_doors
 from node.clock import SystemClock
 from node.errors import Busy, Conflict, DeadlineExceeded, Forbidden, Internal, Invalid, NotFound, PeerUnreachable, TooLarge
 from node.model.cluster import Role
-from node.model.message import Lane, Method
 from node.model.value import Value
+from node.model.wire.method import Lane, Method
 from node.transport import limits
 from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Peer, Transport

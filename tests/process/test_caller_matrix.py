@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from generate import EXAMPLES
 from peers import CLOCK, Raw, Scene
+from wire_examples import EXAMPLES
 
 from node.errors import Forbidden
 from node.model.cluster import Role
-from node.model.message import METHODS, Caller, Mark, Method
 from node.model.value import Value
+from node.model.wire import METHODS
+from node.model.wire.method import Caller, Mark, Method
 from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Ear, Handler, Peer
 from node.transport.frames import Kind, Message, pack_body

@@ -15,7 +15,8 @@ from peers import CLOCK, ECHO, Ask, Raw
 from node.errors import Conflict, Forbidden, Malformed, NotFound, PeerRefused, PeerUnreachable
 from node.model.cluster import Role
 from node.model.member import Approval, MemberState
-from node.model.message import MEMBER_JOIN, METHODS
+from node.model.wire import METHODS
+from node.model.wire.member import MEMBER_JOIN
 from node.transport.base import Peer
 from node.transport.frames import Kind, Message, pack_body
 from node.transport.jointoken import joiner_name, new_token, read_token

@@ -16,7 +16,7 @@ from node.clock import SystemClock
 from node.errors import NotFound
 from node.model.blob import CHUNK_BYTES, BlobInfo
 from node.model.cluster import Received, Role
-from node.model.message import BLOB_CHUNK, BLOB_MANIFEST, BlobReply, BlobRequest, ChunkRequest
+from node.model.wire.blob import BLOB_CHUNK, BLOB_MANIFEST, BlobReply, BlobRequest, ChunkRequest
 from node.roles.shared.blobs import BlobService
 from node.storage.blobs import FolderBlobs
 from node.transport.base import Answer, Call

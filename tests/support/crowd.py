@@ -19,7 +19,7 @@ from node.cli.system import free_doors
 from node.clock import SystemClock
 from node.errors import EcnodeError
 from node.model.cluster import Received, Role
-from node.model.message import MEMBER_ROSTER, NODE_REPORT, Report
+from node.model.wire.member import MEMBER_ROSTER, NODE_REPORT, Report
 from node.roles.shared.tasks import begin, end
 from node.transport.auth import Directory
 from node.transport.base import Answer, Peer

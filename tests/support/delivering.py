@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from node.errors import from_wire
 from node.model.delivery import Batch
-from node.model.message import DELIVERY_TAKE, Method
 from node.model.value import Value
+from node.model.wire.delivery import DELIVERY_TAKE
+from node.model.wire.method import Method
 from node.transport.base import Transport
 from node.transport.frames import pack_body, unpack_body
 

@@ -21,7 +21,6 @@ from node.clock import SystemClock
 from node.errors import EcnodeError
 from node.journal import Metrics
 from node.model.cluster import JobReport, NodeReport, NodeState, NodeView, Role, ServiceReport
-from node.model.message import StageCall
 from node.model.value import new_id
 from node.model.video import (
     Constraint,
@@ -37,6 +36,7 @@ from node.model.video import (
     Tally,
     VideoConf,
 )
+from node.model.wire.compute import StageCall
 from node.pipeline.stage import check_pipeline
 from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership

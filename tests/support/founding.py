@@ -13,7 +13,7 @@ from peers import CLOCK, ECHO, FAST, echo
 
 from node.model.cluster import NodeReport, Role
 from node.model.member import JoinTokenRequest
-from node.model.message import JoinReply, JoinRequest
+from node.model.wire.member import JoinReply, JoinRequest
 from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership
 from node.roles.cloud.rosters import Rosters

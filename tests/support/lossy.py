@@ -11,8 +11,8 @@ from pathlib import Path
 from node.clock import SystemClock
 from node.errors import DeadlineExceeded, PeerUnreachable
 from node.model.cluster import Role
-from node.model.message import Method
 from node.model.value import Value
+from node.model.wire.method import Method
 from node.roles.shared.delivery import Delivery, Effect, Pace
 from node.storage import Store, open_store
 from node.storage.connection import Writing

@@ -15,8 +15,8 @@ from zmq.utils.monitor import recv_monitor_message
 
 from node.clock import SystemClock
 from node.model.cluster import Role
-from node.model.message import Lane, Method
 from node.model.value import Value
+from node.model.wire.method import Lane, Method
 from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Peer
 from node.transport.frames import Kind, Message, decode, encode, pack_body, unpack_body

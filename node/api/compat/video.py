@@ -58,8 +58,8 @@ from node.errors import (
 )
 from node.model.cluster import NodeReport, Role
 from node.model.document import Document
-from node.model.message import StageCall
 from node.model.video import Placement, Query, QueryRequest, StageRole
+from node.model.wire.compute import StageCall
 from node.pipeline.stage import PICTURES, SERVICES
 
 ALIAS: Final = "GLOBAL_ID_"

@@ -16,7 +16,7 @@ from node.clock import Clock
 from node.errors import Conflict, Forbidden
 from node.model.cluster import Role
 from node.model.member import JoinToken, Member, MemberState
-from node.model.message import Mark
+from node.model.wire.method import Mark
 from node.transport.auth import Directory
 from node.transport.base import Peer
 from node.transport.jointoken import joiner_name

@@ -24,8 +24,8 @@ from node.model.member import (
     NewJoinToken,
     Waiting,
 )
-from node.model.message import MEMBER_JOIN, JoinReply, JoinRequest
 from node.model.value import new_id
+from node.model.wire.member import MEMBER_JOIN, JoinReply, JoinRequest
 from node.roles.cloud.admission import Admission
 from node.roles.cloud.succession import Succession
 from node.storage.members import Members

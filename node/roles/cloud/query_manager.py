@@ -15,18 +15,6 @@ from typing import Final
 
 from node.clock import Clock
 from node.errors import Conflict, EcnodeError, Invalid, NotFound, PeerUnreachable, Problem
-from node.model.message import (
-    JOB_PICTURE,
-    JOB_PLAN,
-    JOB_PROGRESS,
-    JOB_STOP,
-    Failure,
-    JobPictureRequest,
-    JobPlan,
-    JobProgress,
-    JobProgressReply,
-    JobStop,
-)
 from node.model.value import new_id
 from node.model.video import (
     QUERY_LIFE,
@@ -40,6 +28,18 @@ from node.model.video import (
     Result,
     Runtime,
     VideoConf,
+)
+from node.model.wire.job import (
+    JOB_PICTURE,
+    JOB_PLAN,
+    JOB_PROGRESS,
+    JOB_STOP,
+    Failure,
+    JobPictureRequest,
+    JobPlan,
+    JobProgress,
+    JobProgressReply,
+    JobStop,
 )
 from node.pipeline.stage import SERVICES, check_pipeline
 from node.pipeline.video.profile import WINDOW, runtime_of

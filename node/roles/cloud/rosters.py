@@ -14,7 +14,7 @@ from node.clock import Clock
 from node.errors import EcnodeError
 from node.model.cluster import Role
 from node.model.member import Card, MemberState, can_be_dialled
-from node.model.message import MEMBER_ROSTER, Roster
+from node.model.wire.member import MEMBER_ROSTER, Roster
 from node.roles.cloud.admission import Admission
 from node.roles.shared.registry import Registry
 from node.transport.base import Peer, Transport

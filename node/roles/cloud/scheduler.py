@@ -16,8 +16,8 @@ from typing import Final
 from node.clock import Clock
 from node.errors import DeadlineExceeded, EcnodeError, NotFound, Rejected, Unavailable
 from node.model.cluster import NodeReport, NodeState, NodeView, Role
-from node.model.message import JOB_PLAN, JOB_START, JOB_STOP, Failure, JobPlan, JobStart, JobStop
 from node.model.video import QUERY_LIFE, Plan, Query, QueryState, StageRole
+from node.model.wire.job import JOB_PLAN, JOB_START, JOB_STOP, Failure, JobPlan, JobStart, JobStop
 from node.pipeline.video.planner.base import NodeResource, ResourceInfo, Scheduler
 from node.pipeline.video.profile import runtime_of
 from node.roles.cloud.query_manager import QueryManager

@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from node import failpoints
 from node.clock import Clock
 from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Superseded, TooLarge, Unavailable
-from node.model.message import JOB_PROGRESS, Failure, JobProgress, JobProgressReply, JobStart
 from node.model.video import Outcome, Plan, Result, Tally
+from node.model.wire.job import JOB_PROGRESS, Failure, JobProgress, JobProgressReply, JobStart
 from node.pipeline.video.profile import objects_of
 from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner

@@ -13,7 +13,7 @@ from typing import Final
 from node.config import SourceConfig
 from node.errors import Busy, NotFound
 from node.model.cluster import JobReport, Received, SourceReport
-from node.model.message import (
+from node.model.wire.job import (
     JOB_PICTURE,
     JOB_PLAN,
     JOB_START,

@@ -14,8 +14,8 @@ from pydantic import JsonValue
 
 from node.clock import Clock
 from node.errors import Unavailable
-from node.model.message import COMPUTE_RUN, ComputeRequest, Pictures, StageCall
 from node.model.video import Plan
+from node.model.wire.compute import COMPUTE_RUN, ComputeRequest, Pictures, StageCall
 from node.pipeline.stage import PICTURES, SERVICES, SOURCE_GIVES, inputs_of
 from node.roles.edge.credit import FrameCredit
 from node.roles.shared.compute_service import ComputeService, Frame, PictureBlobs, unpack

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from node.clock import Clock
 from node.errors import Malformed, NotFound, Rejected, StorageFailed, Unavailable
 from node.model.blob import BlobInfo, Manifest
-from node.model.message import BLOB_MANIFEST, BlobRequest
+from node.model.wire.blob import BLOB_MANIFEST, BlobRequest
 from node.roles.shared.blob_pull import ASK_S, RETRY_S, Figures, Pull, Source
 from node.storage.blobs import BlobStore
 from node.transport.base import Transport

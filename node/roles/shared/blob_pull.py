@@ -14,7 +14,7 @@ from typing import Final
 
 from node.clock import Clock
 from node.errors import EcnodeError, Invalid, Malformed, NotFound, Rejected, Unavailable
-from node.model.message import BLOB_CHUNK, ChunkRequest
+from node.model.wire.blob import BLOB_CHUNK, ChunkRequest
 from node.roles.shared.blob_plan import Ask, Plan
 from node.storage.blobs import Receiving
 from node.transport.base import Blob, Transport

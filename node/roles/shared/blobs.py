@@ -17,7 +17,7 @@ from node.clock import Clock
 from node.errors import Busy, DeadlineExceeded, Invalid, NotFound, Unavailable
 from node.model.blob import BlobInfo, check_id
 from node.model.cluster import Received
-from node.model.message import BLOB_CHUNK, BLOB_MANIFEST, BlobReply, BlobRequest, ChunkRequest
+from node.model.wire.blob import BLOB_CHUNK, BLOB_MANIFEST, BlobReply, BlobRequest, ChunkRequest
 from node.roles.shared.blob_fetch import Fetch
 from node.roles.shared.blob_pull import Figures
 from node.roles.shared.tasks import end

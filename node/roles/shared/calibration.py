@@ -17,8 +17,8 @@ from pydantic import JsonValue
 from node import assets
 from node.clock import Clock
 from node.errors import AssetMissing, EcnodeError
-from node.model.message import StageCall
 from node.model.video import Resolution
+from node.model.wire.compute import StageCall
 from node.pipeline.stage import PICTURES, SERVICES
 from node.roles.shared.compute_service import ComputeService, Outcome, PictureBlobs
 

@@ -14,8 +14,8 @@ from pydantic import JsonValue
 from node.clock import Clock
 from node.errors import Busy, EcnodeError, Invalid, NotFound
 from node.model.cluster import ServiceReport
-from node.model.message import COMPUTE_RUN, ComputeReply, ComputeRequest, Pictures, StageCall
 from node.model.video import Resolution
+from node.model.wire.compute import COMPUTE_RUN, ComputeReply, ComputeRequest, Pictures, StageCall
 from node.pipeline.stage import SERVICES, ServiceSpec, inputs_of
 from node.roles.shared.arena import FrameArena, Lease
 from node.roles.shared.channel import Message

@@ -18,8 +18,9 @@ from node import failpoints
 from node.clock import Clock
 from node.errors import DeadlineExceeded, EcnodeError, Malformed, PeerUnreachable, Stale, Unavailable
 from node.model.delivery import ENTRIES_MOST, Batch, BatchReply
-from node.model.message import DELIVERY_TAKE, Method
 from node.model.value import Value
+from node.model.wire.delivery import DELIVERY_TAKE
+from node.model.wire.method import Method
 from node.roles.shared.tasks import begin, end
 from node.storage.outbox import Outbox, OutboxStream, Posted, Span, Waiting
 from node.transport.base import Answer, Blob, Transport

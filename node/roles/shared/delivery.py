@@ -15,8 +15,9 @@ from typing import Final, TypeVar, cast
 
 from node.clock import Clock
 from node.errors import Busy, EcnodeError, Internal, TooLarge
-from node.model.message import DELIVERY_TAKE, Method
 from node.model.value import Value
+from node.model.wire.delivery import DELIVERY_TAKE
+from node.model.wire.method import Method
 from node.roles.shared.courier import BODY_BYTES, Courier, Desk, Pace, Receipt
 from node.roles.shared.intake import Counts, DurableHandler, Effect, Intake
 from node.storage import Store

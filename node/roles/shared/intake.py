@@ -14,8 +14,8 @@ from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 from node.errors import Conflict, EcnodeError, Forbidden, Internal, Malformed, NotFound, Rejected, Stale, Unavailable
 from node.model.delivery import Batch, BatchReply, Verdict, old_epoch
-from node.model.message import Method
 from node.model.value import Value
+from node.model.wire.method import Method
 from node.storage.connection import Writing
 from node.storage.inbox import Arrival, Inbox, Intaken
 from node.transport.base import Answer, Blob, Call, Peer

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from node.errors import Conflict
 from node.model.cluster import Received
 from node.model.member import NEXT_KEYS, Card, can_be_dialled
-from node.model.message import MEMBER_ROSTER, Roster
+from node.model.wire.member import MEMBER_ROSTER, Roster
 from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Dialler, Peer, Transport
 from node.transport.keys import fingerprint, key_bytes

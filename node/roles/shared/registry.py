@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from node.clock import Clock
 from node.errors import Forbidden
 from node.model.cluster import NodeReport, NodeState, NodeView
-from node.model.message import NODE_REPORT, Report, ReportReply
+from node.model.wire.member import NODE_REPORT, Report, ReportReply
 from node.transport.base import Answer, Call, Peer, Transport
 
 log = logging.getLogger(__name__)

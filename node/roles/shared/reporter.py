@@ -15,7 +15,7 @@ import psutil
 from node.clock import Clock
 from node.errors import EcnodeError
 from node.model.cluster import NodeReport, Role
-from node.model.message import NODE_REPORT, Report
+from node.model.wire.member import NODE_REPORT, Report
 from node.roles.shared.leases import Leases
 from node.transport.base import Peer, Transport
 

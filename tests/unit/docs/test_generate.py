@@ -8,7 +8,7 @@ import generate
 import pytest
 
 from node.errors import every_error
-from node.model.message import METHODS
+from node.model.wire import METHODS
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,7 +9,7 @@ from blobs import CLOCK, BlobNode, Hub, Liar, content, digests_of, id_of, lying_
 
 from node.errors import Busy, DeadlineExceeded, Invalid, NotFound, StorageFailed, Unavailable
 from node.model.blob import BLOB_MOST, CHUNK_BYTES, PIECE_BYTES, Manifest
-from node.model.message import BLOB_CHUNK, ChunkRequest
+from node.model.wire.blob import BLOB_CHUNK, ChunkRequest
 from node.roles.shared import blob_pull, blobs
 
 DATA = content(12 * CHUNK_BYTES + 4321)

@@ -11,7 +11,7 @@ import pytest
 from node import assets as store
 from node.clock import SystemClock
 from node.errors import Busy, ChildLost, DeadlineExceeded, Invalid, NotFound, TooLarge
-from node.model.message import StageCall
+from node.model.wire.compute import StageCall
 from node.roles.shared import worker_pool
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate

@@ -17,7 +17,8 @@ from lossy import CLOCK, NOTE, QUICK, Net, Node, Note, Noted, noted
 from node import failpoints
 from node.errors import Busy, Conflict, EcnodeError, Forbidden, Internal, NotFound, Stale, TooLarge
 from node.model.cluster import Role
-from node.model.message import NODE_REPORT, Method
+from node.model.wire.member import NODE_REPORT
+from node.model.wire.method import Method
 from node.roles.shared.delivery import Effect
 from node.storage import outbox
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from node.clock import ManualClock
 from node.errors import Busy, Invalid, Malformed, NotFound, Superseded, Unavailable
-from node.model.message import JobProgress, JobStart
 from node.model.video import Placement, Plan, StageRole, VideoConf
+from node.model.wire.job import JobProgress, JobStart
 from node.roles.edge.job import RESULTS_WAITING, TALLY_S, Bench, Job
 from node.roles.edge.source_reader import Capture
 from node.roles.shared.arena import FrameArena

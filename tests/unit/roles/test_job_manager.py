@@ -10,8 +10,8 @@ from node.clock import ManualClock
 from node.config import SourceConfig
 from node.errors import Busy
 from node.model.cluster import Role
-from node.model.message import JobStart
 from node.model.video import Placement, Plan, StageRole, VideoConf
+from node.model.wire.job import JobStart
 from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
 from node.roles.edge.stage_runner import StageRunner

@@ -11,7 +11,7 @@ from node.clock import ManualClock
 from node.errors import Malformed
 from node.model.cluster import Role
 from node.model.member import Card
-from node.model.message import Roster
+from node.model.wire.member import Roster
 from node.roles.shared.neighbours import Neighbours
 from node.transport.auth import Directory
 from node.transport.base import Call, Peer

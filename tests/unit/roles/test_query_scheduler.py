@@ -13,19 +13,6 @@ from reports import PATIENT, a_report
 from node.clock import ManualClock
 from node.errors import Busy, Conflict, Forbidden, Internal, Invalid, PeerUnreachable
 from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport
-from node.model.message import (
-    JOB_PLAN,
-    JOB_PROGRESS,
-    JOB_START,
-    JOB_STOP,
-    NODE_REPORT,
-    Failure,
-    JobPlan,
-    JobProgress,
-    JobStart,
-    JobStop,
-    Report,
-)
 from node.model.video import (
     Constraint,
     Outcome,
@@ -38,6 +25,8 @@ from node.model.video import (
     Tally,
     VideoConf,
 )
+from node.model.wire.job import JOB_PLAN, JOB_PROGRESS, JOB_START, JOB_STOP, Failure, JobPlan, JobProgress, JobStart, JobStop
+from node.model.wire.member import NODE_REPORT, Report
 from node.pipeline.video.planner.base import Scheduler, load_scheduler
 from node.pipeline.video.profile import runtime_of
 from node.roles.cloud.query_manager import QueryManager

@@ -8,7 +8,7 @@ from reports import PATIENT, a_report
 from node.clock import ManualClock
 from node.errors import Forbidden
 from node.model.cluster import NodeState, Role
-from node.model.message import NODE_REPORT, Report
+from node.model.wire.member import NODE_REPORT, Report
 from node.roles.shared.registry import Registry
 from node.transport.loopback import LoopbackHub
 from node.transport.options import LinkOptions

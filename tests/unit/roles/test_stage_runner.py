@@ -8,8 +8,8 @@ import pytest
 
 from node.clock import ManualClock
 from node.errors import Unavailable
-from node.model.message import ComputeReply, ComputeRequest, Pictures
 from node.model.video import Placement, Plan, StageRole, VideoConf
+from node.model.wire.compute import ComputeReply, ComputeRequest, Pictures
 from node.roles.edge.stage_runner import Run, StageRunner
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import Frame, Outcome

@@ -9,8 +9,8 @@ import pytest
 from node.clock import ManualClock
 from node.errors import Busy, DeadlineExceeded, Malformed, PeerUnreachable
 from node.model.cluster import Role
-from node.model.message import Method
 from node.model.value import Value
+from node.model.wire.method import Method
 from node.transport.base import Answer, Call, Peer
 from node.transport.frames import Kind, Message, pack_body, unpack_body
 from node.transport.link import Link

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from node.clock import SystemClock
 from node.errors import Busy
-from node.model.message import Lane
+from node.model.wire.method import Lane
 from node.transport import limits
 from node.transport.auth import DOMAIN, Directory
 from node.transport.frames import Kind, Message

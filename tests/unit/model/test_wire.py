@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from generate import EXAMPLES
 from pydantic import JsonValue, ValidationError
+from wire_examples import EXAMPLES
 
 from node.model.cluster import Role
-from node.model.message import METHODS, ComputeRequest, JobProgress, Method
 from node.model.value import Value
+from node.model.wire import METHODS
+from node.model.wire.compute import ComputeRequest
+from node.model.wire.job import JobProgress
+from node.model.wire.method import Method
 
 BOTH = [(method, side) for method in METHODS for side in (0, 1)]
 

@@ -1,0 +1,16 @@
+"""What does each message look like? A request and a reply of every method, by its name.
+
+The documentation prints them, and the tests send them through every codec. One module a noun, as in `node/model/wire/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from node.model.value import Value
+from wire_examples import blob, compute, delivery, job, member
+
+EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
+    name: pair for noun in (member, compute, job, delivery, blob) for name, pair in noun.EXAMPLES.items()
+}
