@@ -54,7 +54,7 @@ EXAMPLES: Final[Examples] = {
     ),
     JOB_PLAN.name: (JobPlan(query=QUERY, plan=_PLAN), Received()),
     JOB_STOP.name: (JobStop(query=QUERY), Received()),
-    JOB_PICTURE.name: (JobPictureRequest(query=QUERY), JobPictureReply(result=_RESULT)),
+    JOB_PICTURE.name: (JobPictureRequest(query=QUERY, attempt=1, seen=40, wait=2.0), JobPictureReply(result=_RESULT)),
     JOB_PROGRESS.name: (
         JobProgress(
             query=QUERY,

@@ -24,6 +24,11 @@ class Polls:
         self._tasks: set[asyncio.Task[object]] = set()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether the door closes: nobody waits any more."""
+        return self._closed
+
     async def run(self, work: Callable[[], Coroutine[None, None, T]], otherwise: T) -> T:
         """What `work` gives, or `otherwise` if the door closes first.
 

@@ -6,6 +6,7 @@ Protocols only: the roles implement them, the composition root joins them, tests
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +50,17 @@ class HttpSettings(Protocol):
     def max_upload(self) -> int: ...
 
 
+class View(Protocol):
+    """One reader's look at the pictures of a query."""
+
+    async def next(self, seen: Result | None) -> tuple[bytes, Result] | None:
+        """A picture that is newer than the one of `seen`, as soon as there is one; None where none came for a while.
+
+        Raises:
+            Unavailable, NotFound: its edge is away, or runs it no more.
+        """
+
+
 class Queries(Protocol):
     """The queries of a cloud. `ref` is an id, a unique prefix of one, a name or `@last`.
 
@@ -78,6 +90,9 @@ class Queries(Protocol):
 
     async def picture(self, ref: str) -> tuple[bytes, Result]:
         """The newest processed frame as JPEG, and the result that belongs to it."""
+
+    def view(self, ref: str, *, drawn: bool) -> AbstractAsyncContextManager[View]:
+        """The query's pictures one after the other, for as long as it is held."""
 
     async def choose(self, ref: str, video_conf: VideoConf, flow_mapping: Mapping[str, Placement]) -> Query:
         """The query under a plan that a user chose; it stays until the constraint changes or a node of it is lost.

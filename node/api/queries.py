@@ -10,14 +10,14 @@ from typing import Final
 from aiohttp import web
 from pydantic import JsonValue
 
-from node.api import repeats
+from node.api import mjpeg, repeats
 from node.api.answer import document, encode, page
 from node.api.ports import Queries
 from node.api.reading import kept_by_clouds, read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.clock import rfc3339
 from node.errors import Busy, Conflict, DeadlineExceeded, NotFound, Stale, StorageFailed
-from node.model.document import ListQuery, PlanHistory, PlanItem, ResultItem, ResultsQuery, to_document
+from node.model.document import FramesQuery, ListQuery, PlanHistory, PlanItem, ResultItem, ResultsQuery, to_document
 from node.model.video import Constraint, Event, Query, QueryRequest, Result, Runtime
 
 MAX_REF: Final = 200
@@ -145,6 +145,11 @@ async def events(request: web.Request) -> web.Response:
     return page(await queries_of(request).events(_ref(request)), None)
 
 
+async def frames(request: web.Request) -> web.StreamResponse:
+    """Processed frames as they come, with what was found drawn into them unless `annotate=false`."""
+    return await mjpeg.stream(request, queries_of(request), _ref(request), read_params(request, FramesQuery))
+
+
 _ONE: Final = f"{API}/queries/{{ref}}"
 
 _KEPT: Final = (Busy, StorageFailed, NotFound)  # what every route of a store may meet; NotFound also where no cloud is
@@ -207,6 +212,16 @@ ROUTES: Final = (
         "The newest annotated frame.",
         media="image/jpeg",
         raises=(*_NAMED, DeadlineExceeded),
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/frames.mjpeg",
+        Scope.READ,
+        frames,
+        "Annotated frames as they come.",
+        params=FramesQuery,
+        media=mjpeg.MEDIA,
+        raises=_NAMED,
     ),
     Route("GET", f"{_ONE}/events", Scope.READ, events, "Transitions of the query.", reply=Event, many=True, raises=_NAMED),
 )

@@ -86,6 +86,13 @@ class ResultsQuery(Value):
     wait: Annotated[float, Field(ge=0.0, le=MAX_WAIT, allow_inf_nan=False)] = 0.0
 
 
+class FramesQuery(Value):
+    """Query string of a stream of pictures: at most `fps` a second, with or without what was found."""
+
+    annotate: bool = True
+    fps: Annotated[float, Field(gt=0.0, le=30.0, allow_inf_nan=False)] = 10.0
+
+
 class BlobUpload(Value):
     """Query string of an upload: the id that its content must have, if the caller knows it."""
 

@@ -222,3 +222,25 @@ async def test_an_original_client_submits_reads_results_and_calls_a_service(syst
     assert (await answered("/execute_task/face_alignment", faces))["count_result"]["total"] == len(faces["bbox"])
     resources = await answered("/get_resource_info")
     assert resources["edge"][names["edge"]]["face_detection"]["n_process"] == 1
+
+
+async def test_the_cloud_shows_the_pictures_of_an_edge_that_opens_no_door_to_it(system):
+    _, _, client = system
+    query = await asyncio.to_thread(client.submit, REQUEST)
+    await until(lambda: asyncio.to_thread(lambda: client.results(query.id, 0, 10, 1.0).items))
+
+    def look(path: str, count: int) -> list[bytes]:
+        request = urllib.request.Request(client.url + path, headers={"Authorization": f"Bearer {client._token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            pictures = []
+            for _ in range(count):
+                while not (line := answer.readline()).startswith(b"Content-Length"):
+                    assert line
+                answer.readline()
+                pictures.append(answer.read(int(line.split()[1])))
+        return pictures
+
+    drawn = await asyncio.to_thread(look, f"/api/v1/queries/{query.id}/frames.mjpeg?fps=30", 3)
+    plain = await asyncio.to_thread(look, f"/compat/video/user/video/{query.id}?fps=30", 2)
+    assert len(set(drawn)) == 3
+    assert all(picture.startswith(b"\xff\xd8") and picture.endswith(b"\xff\xd9") for picture in [*drawn, *plain])

@@ -6,7 +6,8 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from node.api.ports import Ports
 from node.api.server import HttpServer
 from node.client import Client
 from node.clock import SystemClock
-from node.errors import EcnodeError
+from node.errors import EcnodeError, PeerUnreachable
 from node.journal import Metrics
 from node.model.cluster import JobReport, NodeReport, NodeState, NodeView, Role, ServiceReport
 from node.model.value import new_id
@@ -111,6 +112,10 @@ class StoredQueries:
     polled: threading.Event = field(default_factory=threading.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     broken: BaseException | None = None
+    views: list[bool] = field(default_factory=list)
+    missed: bool = False
+    shown: int = 4
+    weight: int = 0
 
     async def submit(self, request: QueryRequest) -> tuple[Query, bool]:
         check_pipeline(request.pipeline)
@@ -171,6 +176,20 @@ class StoredQueries:
     async def picture(self, ref: str) -> tuple[bytes, Result]:
         await self.get(ref)
         return b"\xff\xd8picture", result(1)
+
+    @asynccontextmanager
+    async def view(self, ref: str, *, drawn: bool) -> AsyncIterator[StoredQueries]:
+        await self.get(ref)
+        self.views.append(drawn)
+        yield self
+
+    async def next(self, seen: Result | None) -> tuple[bytes, Result] | None:
+        """Of a view: pictures 1, 2 and 3, then an edge that is away, then nothing."""
+        number = seen.n_loop + 1 if seen else 1
+        if number == 4 and not self.missed:
+            self.missed = True
+            raise PeerUnreachable("'edge-1' is away")
+        return (b"\xff\xd8" + self.weight * b"x" + str(number).encode(), result(number)) if number < self.shown else None
 
     async def plans(self, ref: str) -> Sequence[tuple[float, Plan]]:
         return await self.store.queries.plans(await self.store.queries.resolve(ref))

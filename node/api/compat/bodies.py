@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
+from node.model.document import FramesQuery
 from node.model.value import Count, Text, Value, Word63
 from node.model.video import STAGES, Constraint, Pipeline, VideoConf
 
@@ -98,4 +99,11 @@ class NewestResults(Value):
     """How many of the newest results; `token` is read at the door."""
 
     limit: Annotated[int, Field(ge=1, le=500)] = 100
+    token: str = ""
+
+
+class VideoParams(FramesQuery):
+    """How a query is looked at; `token` is read at the door."""
+
+    annotate: bool = False
     token: str = ""

@@ -15,7 +15,7 @@ from aiohttp import web
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from node.api import repeats
+from node.api import mjpeg, repeats
 from node.api.compat import GROUP
 from node.api.compat.addresses import find_door, find_host, host_of_each, members
 from node.api.compat.bodies import (
@@ -28,6 +28,7 @@ from node.api.compat.bodies import (
     SubmitQuery,
     SyncResult,
     UpdatePlan,
+    VideoParams,
 )
 from node.api.compat.inputs import ServiceInput, read_inputs, write_outputs
 from node.api.compat.replies import Done, Joined, OriginalPlan, OriginalRuntime, SubmittedJob, SubmittedQuery
@@ -57,7 +58,7 @@ from node.errors import (
     StorageFailed,
 )
 from node.model.cluster import NodeReport, Role
-from node.model.document import Document
+from node.model.document import Document, FramesQuery
 from node.model.video import Placement, Query, QueryRequest, StageRole
 from node.model.wire.compute import StageCall
 from node.pipeline.stage import PICTURES, SERVICES
@@ -261,6 +262,13 @@ async def get_all_status(request: web.Request) -> web.Response:
     return _reply({"status": 0, "data": {address: {**data[address], "job": states[address]} for address in data}})
 
 
+async def video(request: web.Request) -> web.StreamResponse:
+    """The processed frames, plain unless `annotate` is given. The cloud pulls them over the link that the edge made."""
+    params = read_params(request, VideoParams)
+    query = await _find(request, request.match_info["ref"])
+    return await mjpeg.stream(request, queries_of(request), query.id, FramesQuery(annotate=params.annotate, fps=params.fps))
+
+
 async def get_service_list(request: web.Request) -> web.Response:
     """The services of this node."""
     return _reply([report.name for report in request.app[DOOR].ports.services.reports()])
@@ -400,6 +408,14 @@ ROUTES: Final = (
         handler=sync_job_result,
         summary="The newest results.",
         params=NewestResults,
+        raises=_NAMED,
+    ),
+    _get(
+        "/user/video/{ref}",
+        handler=video,
+        summary="Frames as they come.",
+        params=VideoParams,
+        media=mjpeg.MEDIA,
         raises=_NAMED,
     ),
     _get("/user/get_all_status", handler=get_all_status, summary="The edges and the states of their queries.", raises=_KEPT),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from node.model.cluster import Received, Role
 from node.model.value import Count, Items, QueryId, Value, Word63
@@ -36,15 +36,23 @@ class JobStop(Value):
 
 
 class JobPictureRequest(Value):
-    """Give the newest processed frame, with what was found drawn into it. Reply blob: one JPEG."""
+    """Give the newest processed frame, `drawn` with what was found drawn into it. Reply blob: one JPEG.
+
+    A frame that the asker has `seen` of that attempt is not given again: the answer waits up to `wait` seconds for a newer one,
+    and comes without a blob where there is none. So who asks one thing at a time pulls pictures as fast as it takes them.
+    """
 
     query: QueryId
+    drawn: StrictBool = True
+    attempt: Count = 0
+    seen: Count = 0
+    wait: Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)] = 0.0
 
 
 class JobPictureReply(Value):
-    """The result that belongs to the picture."""
+    """The result that belongs to the picture; none where no newer one came."""
 
-    result: Result
+    result: Result | None = None
 
 
 ATTEMPT_MOST: Final = 2**45  # frames or bytes of one attempt: 40 days at 10 MB/s, a thousand years of frames

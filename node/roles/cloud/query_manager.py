@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -43,6 +44,7 @@ from node.model.wire.job import (
 )
 from node.pipeline.stage import SERVICES, check_pipeline
 from node.pipeline.video.profile import WINDOW, runtime_of
+from node.roles.cloud.views import View, Views
 from node.roles.shared.delivery import Delivery, Effect
 from node.roles.shared.registry import Registry
 from node.storage import Store
@@ -102,6 +104,7 @@ class QueryManager:
         self._clock = clock
         self._live: dict[str, Live] = {}
         self._bells: dict[str, asyncio.Event] = {}
+        self._views = Views(transport)
         self.changed: Callable[[], None] = lambda: None
 
     def register(self) -> None:
@@ -251,9 +254,20 @@ class QueryManager:
         answer = await self._transport.call(
             query.node, JOB_PICTURE, JobPictureRequest(query=query.id), timeout=PICTURE_TIMEOUT_S
         )
-        if len(answer.blobs) != 1:
+        if len(answer.blobs) != 1 or answer.body.result is None:
             raise NotFound(f"'{query.node}' sent no picture of query {query.id}")
         return bytes(answer.blobs[0]), answer.body.result
+
+    @asynccontextmanager
+    async def view(self, ref: str, *, drawn: bool) -> AsyncIterator[View]:
+        """The pictures of a query one after the other, for as long as the view is held.
+
+        Raises:
+            Busy: too many views are held.
+        """
+        query = await self.get(ref)
+        with self._views.hold(query, drawn=drawn) as view:
+            yield view
 
     async def plans(self, ref: str) -> tuple[tuple[float, Plan], ...]:
         """The plans of a query with the wall time of each, oldest first."""

@@ -107,6 +107,7 @@ class Job:
         self._at_once = RESULTS_AT_ONCE
         self._loop_number = 0
         self._newest: tuple[Capture, Result] | None = None
+        self._viewers: list[asyncio.Future[None]] = []  # no more than a peer may have calls in flight
         self._outcome: Outcome | None = None
         self._stopped = False
         self._news = asyncio.Event()
@@ -136,6 +137,7 @@ class Job:
         self._reader.untap(self._key)
         await end(*self._working, self._sender)
         self._drop_waiting()
+        self._show()
         if self._newest is not None:
             self._newest[0].frame.lease.release()
             self._newest = None
@@ -144,20 +146,44 @@ class Job:
         """Where the pictures went so far."""
         return self._count.tally()
 
-    async def picture(self) -> tuple[bytes, Result]:
-        """The newest processed picture as a JPEG with its result drawn in.
+    async def picture(self, seen: int = 0, wait: float = 0.0, *, drawn: bool = True) -> tuple[bytes, Result] | None:
+        """The newest processed picture as a JPEG, `drawn` with its result in it; None where `wait` passes without one.
+
+        Only one beyond the result number `seen` will do.
 
         Raises:
-            NotFound: nothing was processed yet.
+            NotFound: nothing was processed yet, and the caller does not wait.
         """
-        if self._newest is None:
-            raise NotFound(f"query {self.query} has no processed frame yet")
+        deadline = self._clock.monotonic() + wait
+        while self._newest is None or self._newest[1].n_loop <= seen:
+            left = deadline - self._clock.monotonic()
+            if left > 0 and not self._stopped and await self._next_kept(left):
+                continue
+            if self._newest is None and not wait:
+                raise NotFound(f"query {self.query} has no processed frame yet")
+            return None
         capture, result = self._newest
+        if not drawn and capture.frame.encoding == "jpeg":
+            return bytes(capture.frame.lease.read(capture.frame.size)), result
         label = (
             f"frame {result.cam_frame_id}  {objects_of(result)} objects  {result.width}x{result.height}  "
             f"{result.latency * 1000:.0f} ms  plan {result.plan_epoch}"
         )
-        return await self._compute.annotate(capture.frame, result.output, label), result
+        return await self._compute.annotate(capture.frame, result.output if drawn else None, label), result
+
+    async def _next_kept(self, seconds: float) -> bool:
+        """Whether another picture was processed within so many seconds."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._viewers.append(turn)
+        try:
+            async with self._clock.timeout(seconds):
+                await turn
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            if turn in self._viewers:
+                self._viewers.remove(turn)
 
     # What the source reader tells
 
@@ -279,6 +305,14 @@ class Job:
             self._newest[0].frame.lease.release()
         self._newest = (capture, result)
         self._results.append(result)
+        self._show()
+
+    def _show(self) -> None:
+        """Wakes those who wait for a picture; on most frames nobody does."""
+        viewers, self._viewers = self._viewers, []
+        for turn in viewers:
+            if not turn.done():
+                turn.set_result(None)
 
     # The way to the cloud
 

@@ -103,8 +103,10 @@ class JobManager:
         return Answer(Received())
 
     async def _picture(self, _call: Call, request: JobPictureRequest) -> Answer[JobPictureReply]:
-        picture, result = await self._job(request.query).picture()
-        return Answer(JobPictureReply(result=result), (picture,))
+        job = self._job(request.query)
+        seen = request.seen if job.attempt == request.attempt else 0
+        found = await job.picture(seen, request.wait, drawn=request.drawn)
+        return Answer(JobPictureReply(result=found[1]), (found[0],)) if found else Answer(JobPictureReply())
 
     def _job(self, query: str) -> Job:
         try:

@@ -66,7 +66,8 @@ class _Worker:
     def annotate(self, message: Message) -> tuple[dict[str, Any], list[bytes]]:
         header = cast(dict[str, Any], message.header)
         (frame,) = self._pictures(header["pictures"], message.blobs)["image"]
-        drawn = draw.annotate(frame, header["values"], header["label"])
+        values = header["values"]
+        drawn = draw.annotate(frame, values, header["label"]) if values is not None else frame
         return {}, [codec.encode_jpeg(drawn)]
 
     def _service(self, name: str, model_id: int) -> Service:

@@ -169,15 +169,15 @@ class ComputeService:
         figures[0].waits_ms.append(waited * 1000)
         return _outcome(answer, waited)
 
-    async def annotate(self, frame: Frame, values: Mapping[str, JsonValue], label: str) -> bytes:
-        """The frame as a JPEG with what was found drawn into it.
+    async def annotate(self, frame: Frame, values: Mapping[str, JsonValue] | None, label: str) -> bytes:
+        """The frame as a JPEG with what was found drawn into it, or as it is where `values` are None.
 
         Raises:
             Busy, DeadlineExceeded, ChildLost: as `WorkerPool.call` says.
         """
         header: dict[str, JsonValue] = {
             "op": "annotate",
-            "values": dict(values),
+            "values": dict(values) if values is not None else None,
             "label": label,
             "pictures": [frame.entry()],
         }

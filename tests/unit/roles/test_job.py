@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -328,3 +329,27 @@ async def test_a_job_whose_query_is_unknown_to_the_cloud_ends():
     assert stage.job.over
     await stage.job.stop()
     stage.arena.close()
+
+
+async def test_who_waits_for_a_picture_gets_the_next_one_and_nothing_when_none_comes():
+    stage = Stage()
+    stage.job._compute = Painter()
+    with pytest.raises(NotFound):
+        await stage.job.picture()
+    waiting = asyncio.create_task(stage.job.picture(0, 2.0))
+    await turns()
+    stage.take()
+    await stage.settle(None)
+    picture, result = await waiting
+    assert (picture, result.n_loop) == (b"drawn", 1)
+    late = asyncio.create_task(stage.job.picture(1, 2.0, drawn=False))
+    await turns()
+    await stage.clock.advance(2.1)
+    assert await late is None
+    assert stage.job._viewers == []
+    await stage.job.stop()
+
+
+class Painter:
+    async def annotate(self, _frame, values, _label) -> bytes:
+        return b"drawn" if values is not None else b"plain"
