@@ -15,7 +15,8 @@ import click
 from node.cli import SuggestingGroup
 from node.cli.context import Settings, output_option, pass_settings
 from node.cli.output import Column, bytes_text, share_text, show_list, show_one
-from node.client import BLOCK, Client
+from node.client import Client
+from node.client.connection import BLOCK
 from node.errors import Conflict, DeadlineExceeded, Malformed, NotFound
 
 if TYPE_CHECKING:
