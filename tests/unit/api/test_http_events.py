@@ -216,9 +216,9 @@ def test_stopping_ends_the_streams(door: Any) -> None:
 
 
 def test_the_client_goes_on_over_a_broken_line(door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from node import client as clients
+    from node.client import stream
 
-    monkeypatch.setattr(clients, "REDIAL_AFTER", 0.01)
+    monkeypatch.setattr(stream, "REDIAL_AFTER", 0.01)
     query = door.submit()
     found: list[Any] = []
     ready = threading.Event()

@@ -1,0 +1,71 @@
+"""What is the role cloud made of?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from node.app.ground import Ground
+from node.app.part import Gauge, Loops, Part
+from node.pipeline.video.planner.base import load_scheduler
+from node.roles.cloud.admission import Admission, Policy
+from node.roles.cloud.membership import Membership
+from node.roles.cloud.query_manager import QueryManager
+from node.roles.cloud.rosters import Rosters
+from node.roles.cloud.scheduler import QueryScheduler
+from node.roles.cloud.succession import Succession
+
+
+@dataclass(frozen=True, slots=True)
+class CloudParts:
+    """Queries with their scheduler, and the members with their rosters."""
+
+    queries: QueryManager
+    scheduler: QueryScheduler
+    membership: Membership
+    rosters: Rosters
+
+    @classmethod
+    async def make(cls, ground: Ground) -> Self:
+        """Puts the role together; nothing of it runs yet."""
+        config, clock, directory = ground.config, ground.clock, ground.peers.directory
+        policy = Policy(config.node.name, ground.identity.public, ground.roles, config.transport.admit, ground.peers.admitted)
+        admission = Admission(policy, directory, clock)
+        rosters = Rosters(admission, ground.registry, ground.transport, clock, ground.boot)
+        succession = Succession(config.identity_file, rosters)
+        membership = Membership(admission, ground.store.members, directory.knocks, clock, succession)
+        membership.register(ground.transport)
+        await membership.load()
+        queries = QueryManager(
+            store=ground.store,
+            registry=ground.registry,
+            transport=ground.transport,
+            delivery=ground.delivery,
+            clock=clock,
+            members=directory,
+        )
+        queries.register()
+        scheduler = QueryScheduler(
+            manager=queries,
+            planner=load_scheduler(config.cloud.scheduler),
+            store=ground.store,
+            registry=ground.registry,
+            transport=ground.transport,
+            clock=clock,
+            tick=config.cloud.tick,
+            dead_after=config.transport.dead_after,
+            drained=membership.drained,
+        )
+        return cls(queries, scheduler, membership, rosters)
+
+    def parts(self, loops: Loops) -> tuple[Part, ...]:
+        """As `Assembled.parts`."""
+        return (
+            loops.part("scheduler", self.scheduler.run),
+            loops.part("membership", self.membership.run),
+            loops.part("rosters", self.rosters.run),
+        )
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """As `Assembled.gauges`."""
+        return ()
