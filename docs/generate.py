@@ -135,7 +135,22 @@ no message can add one. The dispatcher (`node/transport/dispatch.py`) looks befo
 `{Mark.JOINER}` is no role but the mark of the one-use key in a join token: until it is used or expires it may register one
 newcomer and ask for nothing else.
 
-{_table(("message", *callers), rows)}"""
+{_table(("message", *callers), rows)}
+## What relaying means for trust
+
+Where two members have no link to each other, a cloud that both are linked with passes their requests on (`relay.ask` to it,
+`relay.give` from it; `node/transport/relay.py`).
+
+- Who asks is proven to the cloud by the key of the asker's link. The target hears name, roles and fingerprint from the cloud
+  and holds the request to the table above with those roles. So it trusts the cloud's word, as it does with the rosters, which
+  the same cloud makes: a cloud that lies could as well have put the liar into a roster.
+- The target's own directory holds more: a name that is known there must have the same key, and has the roles that it has
+  there. Nobody becomes a cloud by a cloud's word, and a member that was revoked has no link to ask over.
+- The cloud could read and change what it passes on. It never unpacks a body, and what must stay between the ends is sealed by
+  them: sessions of federated parties do so, other messages do not.
+- Deadlines are those of the asker. At the cloud a member's relayed requests are at most half of the calls in flight, and
+  {limits.RELAYED_BYTES // limits.MIB} MiB; all members' together {limits.RELAYED_BYTES_ALL // limits.MIB} MiB.
+- `transport.relay = false` ends it: at a cloud for its members, at a member for itself."""
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {

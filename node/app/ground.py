@@ -137,6 +137,8 @@ class Ground:
                 "Batches of lives of a sender that are over.",
                 lambda: self.delivery.counts.old_epochs,
             ),
+            ("relayed_calls", "Requests that this cloud has passed on between members.", lambda: self.transport.relayed.calls),
+            ("relayed_bytes", "Bytes of them, there and back.", lambda: self.transport.relayed.bytes),
             ("blob_bytes", "Bytes that blobs take, with those reserved for what comes in.", lambda: self.objects.held),
             ("blob_bytes_served", "Bytes of blobs that peers were given.", lambda: self.blobs.figures.served),
             ("blob_bytes_received", "Bytes of blobs that peers gave.", lambda: self.blobs.figures.received),

@@ -14,6 +14,7 @@ from node.transport.auth import Directory
 from node.transport.base import Dialler, Peer, Transport
 from node.transport.keys import Identity, fingerprint
 from node.transport.options import Dial, LinkOptions
+from node.transport.relay import Relayed
 from node.transport.zmq import ZmqTransport
 
 
@@ -29,6 +30,10 @@ class OpenTransport(Transport, Dialler, Protocol):
 
     def excuse(self, peer: str) -> str:
         """Why there is no link to a peer, as far as it is known."""
+
+    @property
+    def relayed(self) -> Relayed:
+        """What this node has passed on between members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +74,6 @@ def curve_transport(config: NodeConfig, identity: Identity, peers: Peers, clock:
         max_in_flight=settings.max_in_flight,
         boot=boot,
         roles=frozenset(Role(role) for role in config.node.roles),
+        relay=settings.relay,
     )
     return ZmqTransport(identity, peers.directory, settings.listen, peers.dials, clock, options)

@@ -125,6 +125,11 @@ class TransportConfig(Section):
         8 * 2**20, ge=64 * 2**10, le=64 * 2**20, description="Largest message or picture taken from a peer."
     )
     max_in_flight: int = Field(64, ge=1, le=4096, description="Calls to one peer that may wait for their answer at once.")
+    relay: StrictBool = Field(
+        True,
+        description="At a cloud: pass on what members ask of each other where they have no direct link. "
+        "At a member: ask, and be asked, over its clouds. Whoever relays could read what is not sealed by the session.",
+    )
 
 
 class TlsConfig(Section):

@@ -51,6 +51,12 @@ class Directory:
             return next((self._peers.get(old) for old, new in self._successors.items() if public in new), None)
         return peer
 
+    def named(self, name: str) -> Peer | None:
+        """The record under that name, or None where nobody here has it. Goes through all of them."""
+        if name not in self._names:
+            return None
+        return next((peer for peer in self._peers.values() if peer.name == name), None)
+
     def succeed(self, public: str, successors: Sequence[str]) -> None:
         """The owner of `public` also answers to these keys, newest last; it is the same peer by any of them.
 

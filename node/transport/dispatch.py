@@ -106,6 +106,25 @@ class Dispatcher:
             return
         self._begin(_Work(link, request, lane, route), cast(Awaitable[Answer[Value]], answer))
 
+    async def answer_to(self, peer: Peer, request: Message) -> Message:
+        """The reply or the error to a request of `peer` that came by another way than its own link.
+
+        Counted and looked at as one that came by it; its deadline is the part of whoever asks this.
+        """
+        try:
+            route = self._admit(peer, request)
+            body = validated(route.method.request, unpack_body(request.body), route.what)
+            self._serving[peer.name] += 1
+            try:
+                answer = route.handler(Call(peer, request.blobs, request.deadline), body)
+                return self._packed(request, route, answer if isinstance(answer, Answer) else await answer)
+            finally:
+                release(self._serving, peer.name)
+        except EcnodeError as error:
+            return _error(request, error)
+        except Exception:  # noqa: BLE001 - the dispatcher: whatever a handler raises becomes an answer
+            return _error(request, _failed(peer, request))
+
     def _begin(self, work: _Work, answer: Awaitable[Answer[Value]]) -> None:
         self._serving[work.link.peer.name] += 1
         work.task = asyncio.get_running_loop().create_task(self._serve(work, answer))
@@ -170,9 +189,7 @@ class Dispatcher:
             self.reply(link, reply, lane)
 
     def _handler_failed(self, link: Link, request: Message, lane: Lane) -> None:
-        log.exception("handler failed", extra={"peer": link.peer.name, "method": request.word})
-        hint = "the log of that node has the traceback"
-        self._reply_error(link, request, lane, Internal(f"{request.word} failed", hint=hint))
+        self._reply_error(link, request, lane, _failed(link.peer, request))
 
     def _packed(self, request: Message, route: _Route, answer: Answer[Value]) -> Message:
         if not isinstance(answer.body, route.method.reply):
@@ -182,7 +199,7 @@ class Dispatcher:
         return reply
 
     def _reply_error(self, link: Link, request: Message, lane: Lane, error: EcnodeError) -> None:
-        self.reply(link, Message(Kind.ERROR, request.id, error.code, pack_error(error)), lane)
+        self.reply(link, _error(request, error), lane)
 
     def _ended(self, work: _Work, task: asyncio.Task[None]) -> None:
         peer = work.link.peer.name
@@ -211,6 +228,16 @@ class _Work:
         """Its time is over: nobody waits for the answer."""
         self.too_late = True
         self.task.cancel()
+
+
+def _error(request: Message, error: EcnodeError) -> Message:
+    return Message(Kind.ERROR, request.id, error.code, pack_error(error))
+
+
+def _failed(peer: Peer, request: Message) -> Internal:
+    """What the other side hears of an exception; the traceback of the one that is handled now stays in this log."""
+    log.exception("handler failed", extra={"peer": peer.name, "method": request.word})
+    return Internal(f"{request.word} failed", hint="the log of that node has the traceback")
 
 
 def _late(request: Message) -> DeadlineExceeded:

@@ -46,6 +46,13 @@ GUARD_S: Final = (
 )
 DEADLINE_MS: Final = 600_000  # the longest that a request can keep a handler here: ten minutes
 
+# -- what a cloud passes on between members that have no link to each other
+RELAYED_SHARE: Final = (
+    2  # the part of the calls in flight to or from a peer that relayed ones may be: a half; the rest is the cloud's own
+)
+RELAYED_BYTES: Final = 16 * MIB  # of one member's unanswered requests: two of the largest
+RELAYED_BYTES_ALL: Final = 128 * MIB  # of all of them, so that a thousand members do not hold 16 GiB here
+
 # -- one error on its way back
 ERROR_CHARS: Final = 2_000
 HINT_CHARS: Final = 500

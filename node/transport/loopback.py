@@ -18,6 +18,7 @@ from node.transport.base import Answer, Blob, Ear, Handler, LinkState, LinkWatch
 from node.transport.inprocess import InProcessWire, link_to_self
 from node.transport.keys import fingerprint_of_bytes
 from node.transport.options import Dial, LinkOptions
+from node.transport.relay import Relayed
 from node.transport.rpc import Rpc
 
 Q = TypeVar("Q", bound=Value)
@@ -101,6 +102,11 @@ class LoopbackTransport:
 
     def undial(self, door: Dial) -> None:
         """As `dial`."""
+
+    @property
+    def relayed(self) -> Relayed:
+        """What this node has passed on since it was started."""
+        return self.rpc.relayed
 
     def excuse(self, peer: str) -> str:
         """Why there is no link to a peer, as far as it is known."""

@@ -25,7 +25,8 @@ class Dial:
 class LinkOptions:
     """How a node behaves on its links. `name` is its own name, `boot` counts its starts (0: not counted).
 
-    With `roles` the node has a link to itself, on which it acts in these roles.
+    With `roles` the node has a link to itself, on which it acts in these roles. With `relay` a cloud passes on what members
+    without a link to each other ask, and a member asks and answers over its clouds.
 
     Spans are seconds. `redial` is the pause after a lost link (drawn between half of it and all of it, so that a thousand edges
     do not return in one instant), `redial_refused` the pause after the other side did not admit our key.
@@ -41,6 +42,7 @@ class LinkOptions:
     redial_refused: float = 5.0
     boot: int = 0
     roles: frozenset[Role] = frozenset()
+    relay: bool = True
 
     def most(self, lane: Lane) -> int:
         """The bytes that a message of that lane may have; no frame of it is larger."""

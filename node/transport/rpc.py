@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from node.clock import Clock
@@ -32,6 +32,7 @@ from node.transport.frames import Kind, Message, check_size, unpack_body
 from node.transport.link import Link, Wire
 from node.transport.links import Links
 from node.transport.options import LinkOptions
+from node.transport.relay import Relay, Relayed
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +54,15 @@ class _Pending(NamedTuple):
 
 
 class Rpc:
-    """Calls and answers over any number of links."""
+    """Calls and answers over any number of links. `known` tells who has a name in the directory of this node."""
 
-    def __init__(self, clock: Clock, options: LinkOptions) -> None:
+    def __init__(self, clock: Clock, options: LinkOptions, known: Callable[[str], Peer | None] = lambda _: None) -> None:
         self._clock = clock
         self._options = options
         self._links = Links(clock, options, self._fail_pending)
         self._dispatcher = Dispatcher(clock, options, self._links.detach)
+        self._relay = Relay(self, self._dispatcher, clock, options, known)
+        self._links.watch(self._relay.link)
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
         self._deadlines: Deadlines[int] = Deadlines(clock, self._too_late)
@@ -113,6 +116,15 @@ class Rpc:
         """As `Transport.links`."""
         return self._links.states()
 
+    def linked(self, peer: str) -> bool:
+        """Whether there is a live link to that peer."""
+        return self._links.find(peer) is not None
+
+    @property
+    def relayed(self) -> Relayed:
+        """What this node has passed on since it was started."""
+        return self._relay.relayed
+
     def start(self) -> None:
         """Starts the heartbeats."""
         self._running = True
@@ -139,7 +151,7 @@ class Rpc:
         deadline = self._clock.monotonic() + timeout
         link = self._links.find(peer)
         if link is None:
-            raise PeerUnreachable(f"no live link to '{peer}'", hint=self._excuses.get(peer, ""))
+            return await self._relay.call(peer, method, body, blobs=blobs, timeout=timeout)
         if timeout <= 0:
             raise DeadlineExceeded(f"no time left to ask {peer} for {method.name}")
         if self._asking[peer] >= self._options.max_in_flight:

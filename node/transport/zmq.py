@@ -23,6 +23,7 @@ from node.transport.guard import AVAILABLE
 from node.transport.inprocess import link_to_self
 from node.transport.keys import Identity, key_bytes
 from node.transport.options import Dial, LinkOptions
+from node.transport.relay import Relayed
 from node.transport.router import Router, data_address
 from node.transport.rpc import Rpc
 from node.transport.sockets import Context, Station, new_context
@@ -53,7 +54,7 @@ class ZmqTransport:
         self._dial = tuple(dict.fromkeys(dial))
         self._clock = clock
         self._options = options
-        self._rpc = Rpc(clock, options)
+        self._rpc = Rpc(clock, options, directory.named)
         self._context: Context | None = None
         self._door: Door | None = None
         self._routers: list[Router] = []
@@ -88,6 +89,11 @@ class ZmqTransport:
     def links(self) -> tuple[LinkState, ...]:
         """As `Transport.links`."""
         return self._rpc.links()
+
+    @property
+    def relayed(self) -> Relayed:
+        """What this node has passed on since it was started."""
+        return self._rpc.relayed
 
     def excuse(self, peer: str) -> str:
         """Why there is no link to a peer, as far as it is known."""

@@ -18,6 +18,7 @@ from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Ear, Handler, Peer
 from node.transport.frames import Kind, Message, pack_body
 from node.transport.keys import new_identity
+from node.transport.relay import OWN
 from node.transport.zmq import ZmqTransport
 
 CALLERS: tuple[Caller, ...] = (*Role, *Mark)
@@ -42,7 +43,8 @@ class Door:
 
     def _register(self, transport: ZmqTransport) -> None:
         for method in METHODS:
-            transport.answer(method, self._handler(method))
+            if method.name not in OWN:
+                transport.answer(method, self._handler(method))
             transport.hear(method, self._ear(method))
 
     def _ear(self, method: Method[Value, Value]) -> Ear[Value]:
@@ -74,10 +76,12 @@ async def test_each_role_may_ask_for_what_the_table_says_and_nothing_else(door: 
         answer = await raw.answer(number)
         if answer.kind is Kind.REPLY:
             allowed.add(method.name)
+        elif method.name in OWN and answer.word != Forbidden.code:
+            allowed.add(method.name)  # the transport's own: an example without its blobs is let in, and is nothing to pass on
         else:
             assert answer.word == Forbidden.code
     assert allowed == {method.name for method in METHODS if caller in method.callers}
-    assert {name for _, name in door.asked} == allowed  # who is refused reaches no handler
+    assert {name for _, name in door.asked} == allowed - OWN  # who is refused reaches no handler
 
 
 @pytest.mark.parametrize("caller", CALLERS)

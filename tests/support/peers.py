@@ -148,13 +148,15 @@ class Scene:
     async def joined(self, name: str) -> ZmqTransport:
         """An edge whose link is up at both ends, whichever hears of it first."""
         edge = await self.edge(name)
-        missing = {name, f"cloud-1 at {name}"}
+        await self.hears_all({name, f"cloud-1 at {name}"})
+        return edge
+
+    async def hears_all(self, missing: set[str]) -> None:
+        """Until all of these have come up, in whatever order."""
         async with CLOCK.timeout(6):
             while missing:
                 who, up = await self.ups.get()
-                if up:
-                    missing.discard(who)
-        return edge
+                missing = missing - {who} if up else missing
 
     def raw(self, key: Identity | None, routing_id: bytes = b"") -> Raw:
         raw = Raw(self.context, self.address, self.key.public, key, routing_id)

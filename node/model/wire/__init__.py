@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from node.model.value import Value
-from node.model.wire import blob, compute, delivery, job, member
+from node.model.wire import blob, compute, delivery, job, member, relay
 from node.model.wire.method import Method
 
 METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(
-    value for noun in (member, compute, job, delivery, blob) for value in vars(noun).values() if isinstance(value, Method)
+    value
+    for noun in (member, compute, job, delivery, blob, relay)
+    for value in vars(noun).values()
+    if isinstance(value, Method)
 )

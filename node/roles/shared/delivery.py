@@ -15,6 +15,7 @@ from typing import Final, TypeVar, cast
 
 from node.clock import Clock
 from node.errors import Busy, EcnodeError, Internal, TooLarge
+from node.model.cluster import Role
 from node.model.value import Value
 from node.model.wire.delivery import DELIVERY_TAKE
 from node.model.wire.method import Method
@@ -144,9 +145,11 @@ class Delivery:
         return courier
 
     def _link(self, peer: Peer, up: bool) -> None:
-        courier = self._couriers.get(peer.name)
-        if up and courier is not None:
-            courier.linked()
+        if not up:
+            return
+        for name, courier in self._couriers.items():
+            if name == peer.name or (courier.waiting and Role.CLOUD in peer.roles):  # a cloud may be the way to any of them
+                courier.linked()
 
 
 def _check(method: Method[Q, R]) -> None:

@@ -37,6 +37,8 @@ def test_every_method_has_callers_and_only_the_cloud_gives_orders() -> None:
         "job.stop",
         "job.picture",
         "member.roster",
+        "relay.give",
+        "relay.give_data",
     }
     assert {verb for verb, roles in callers.items() if not roles <= set(Role)} == {"member.join"}
     assert callers["job.progress"] == {Role.EDGE}
