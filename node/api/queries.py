@@ -17,8 +17,8 @@ from node.api.reading import kept_by_clouds, read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.clock import rfc3339
 from node.errors import Busy, Conflict, DeadlineExceeded, NotFound, Stale, StorageFailed
-from node.model.document import FramesQuery, ListQuery, PlanHistory, PlanItem, ResultItem, ResultsQuery, to_document
-from node.model.video import Constraint, Event, Query, QueryRequest, Result, Runtime
+from node.model.document import FramesQuery, ListQuery, PlanHistory, PlanItem, to_document
+from node.model.video import Constraint, Event, Query, QueryRequest, Runtime
 
 MAX_REF: Final = 200
 TAGS_AT_HAND: Final = 256  # of about 500 B
@@ -29,7 +29,8 @@ def queries_of(request: web.Request) -> Queries:
     return kept_by_clouds(request.app[DOOR].ports.queries, "queries")
 
 
-def _ref(request: web.Request) -> str:
+def ref_of(request: web.Request) -> str:
+    """What the path calls the query."""
     return read_ref(request, MAX_REF, "query")
 
 
@@ -54,7 +55,7 @@ async def listing(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """One query, with its ETag."""
-    query = await queries_of(request).get(_ref(request))
+    query = await queries_of(request).get(ref_of(request))
     return document(query, headers={"ETag": tag(query)})
 
 
@@ -62,7 +63,7 @@ async def constrain(request: web.Request) -> web.Response:
     """A merge patch: a field left out stays, null takes it away (RFC 7396). With If-Match only where nobody else was first."""
     patch = await read_body(request, Constraint)
     given = {field: getattr(patch, field) for field in patch.model_fields_set}
-    query = await change(request, _ref(request), lambda present: present.replace(**given))
+    query = await change(request, ref_of(request), lambda present: present.replace(**given))
     return document(query, headers={"ETag": tag(query)})
 
 
@@ -101,32 +102,18 @@ def _check_match(request: web.Request, query: Query) -> None:
 
 async def stop(request: web.Request) -> web.Response:
     """Ends a query; one that has ended stays as it is."""
-    return document(await queries_of(request).stop(_ref(request)))
-
-
-async def results(request: web.Request) -> web.Response:
-    """Results behind a cursor; `next` goes on from there, also when there was nothing new."""
-    queries, ref = queries_of(request), _ref(request)
-    params = read_params(request, ResultsQuery)
-    if params.wait > 0:
-        polls = request.app[DOOR].polls
-        nothing: tuple[tuple[int, Result], ...] = ()
-        found = await polls.run(lambda: queries.results(ref, params.after, params.limit, params.wait), nothing)
-    else:
-        found = await queries.results(ref, params.after, params.limit, 0.0)
-    items: list[JsonValue] = [{"cursor": cursor, **to_document(result)} for cursor, result in found]
-    return encode({"items": items, "next": found[-1][0] if found else params.after})
+    return document(await queries_of(request).stop(ref_of(request)))
 
 
 async def runtime(request: web.Request) -> web.Response:
     """What the newest results say."""
-    return document(await queries_of(request).runtime(_ref(request)))
+    return document(await queries_of(request).runtime(ref_of(request)))
 
 
 async def plan(request: web.Request) -> web.Response:
     """The plan of now and the ones before it."""
     queries = queries_of(request)
-    query = await queries.get(_ref(request))
+    query = await queries.get(ref_of(request))
     history: list[JsonValue] = [
         to_document(PlanItem(since_at=since, plan=chosen)) for since, chosen in await queries.plans(query.id)
     ]
@@ -135,19 +122,19 @@ async def plan(request: web.Request) -> web.Response:
 
 async def picture(request: web.Request) -> web.Response:
     """The newest processed frame with what was found drawn into it."""
-    content, result = await queries_of(request).picture(_ref(request))
+    content, result = await queries_of(request).picture(ref_of(request))
     headers = {"X-Frame-Id": str(result.cam_frame_id), "X-Captured-At": rfc3339(result.captured_at)}
     return web.Response(body=content, content_type="image/jpeg", headers=headers)
 
 
 async def events(request: web.Request) -> web.Response:
     """Every transition with its time and reason."""
-    return page(await queries_of(request).events(_ref(request)), None)
+    return page(await queries_of(request).events(ref_of(request)), None)
 
 
 async def frames(request: web.Request) -> web.StreamResponse:
     """Processed frames as they come, with what was found drawn into them unless `annotate=false`."""
-    return await mjpeg.stream(request, queries_of(request), _ref(request), read_params(request, FramesQuery))
+    return await mjpeg.stream(request, queries_of(request), ref_of(request), read_params(request, FramesQuery))
 
 
 _ONE: Final = f"{API}/queries/{{ref}}"
@@ -190,17 +177,6 @@ ROUTES: Final = (
         body=Constraint,
         reply=Query,
         raises=(*_NAMED, Stale),
-    ),
-    Route(
-        "GET",
-        f"{_ONE}/results",
-        Scope.READ,
-        results,
-        "Results in order.",
-        params=ResultsQuery,
-        reply=ResultItem,
-        many=True,
-        raises=_NAMED,
     ),
     Route("GET", f"{_ONE}/runtime", Scope.READ, runtime, "Figures of the newest results.", reply=Runtime, raises=_NAMED),
     Route("GET", f"{_ONE}/plan", Scope.READ, plan, "The plan and its history.", reply=PlanHistory, raises=_NAMED),

@@ -11,6 +11,7 @@ from node.pipeline.video.planner.base import load_scheduler
 from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership
 from node.roles.cloud.query_manager import QueryManager
+from node.roles.cloud.retention import Retention
 from node.roles.cloud.rosters import Rosters
 from node.roles.cloud.scheduler import QueryScheduler
 from node.roles.cloud.succession import Succession
@@ -24,6 +25,7 @@ class CloudParts:
     scheduler: QueryScheduler
     membership: Membership
     rosters: Rosters
+    retention: Retention
 
     @classmethod
     async def make(cls, ground: Ground) -> Self:
@@ -56,7 +58,8 @@ class CloudParts:
             dead_after=config.transport.dead_after,
             drained=membership.drained,
         )
-        return cls(queries, scheduler, membership, rosters)
+        retention = Retention(ground.store.queries, clock, config.storage.keep.results)
+        return cls(queries, scheduler, membership, rosters, retention)
 
     def parts(self, loops: Loops) -> tuple[Part, ...]:
         """As `Assembled.parts`."""
@@ -64,6 +67,7 @@ class CloudParts:
             loops.part("scheduler", self.scheduler.run),
             loops.part("membership", self.membership.run),
             loops.part("rosters", self.rosters.run),
+            loops.part("retention", self.retention.run),
         )
 
     def gauges(self) -> tuple[Gauge, ...]:

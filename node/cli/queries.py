@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from node.cli.watch import Watched
+    from node.model.export import Format
 
 MAX_SPEC: Final = 2**20
 MAX_DIGEST: Final = 80
+PAGE: Final = 500  # results of one request
 FOLLOW_WAIT: Final = 20.0
 
 _CLOCK: Final = SystemClock()
@@ -147,6 +149,28 @@ def results(settings: Settings, ref: str, after: int, limit: int, follow: bool) 
 
 
 @queries.command()
+@click.argument("ref", default="@last")
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", help="A table, or one JSON object a line."
+)
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Only those behind this cursor.")
+@click.option("--out", type=click.Path(dir_okay=False, writable=True), help="File to write; without it standard output.")
+@pass_settings
+def export(settings: Settings, ref: str, form: Format, after: int, out: str | None) -> None:
+    """Write every kept result to a file or to standard output."""
+    from node.model.export import head, line
+
+    count = 0
+    with settings.connect() as client, click.open_file(out or "-", "w", encoding="utf-8") as file:
+        ref = client.query(ref).id
+        file.write(head(form))
+        while items := client.results(ref, after, PAGE).items:
+            file.writelines(line(form, item) for item in items)
+            after, count = items[-1].cursor, count + len(items)
+    settings.say(f"{_number_of(count, 'result')} written" + (f" to {out}" if out else ""))
+
+
+@queries.command()
 @click.argument("ref")
 @output_option
 @pass_settings
@@ -198,7 +222,7 @@ def _tail(settings: Settings, client: Client, query: Query, after: int) -> None:
 
     while True:
         final = query.state in QUERY_LIFE.terminal
-        page = client.results(query.id, after, 500, 0.0 if final else FOLLOW_WAIT)
+        page = client.results(query.id, after, PAGE, 0.0 if final else FOLLOW_WAIT)
         for item in page.items:
             after = item.cursor
             document = json.dumps(to_document(item), ensure_ascii=False, separators=(",", ":"))

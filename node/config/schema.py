@@ -171,6 +171,23 @@ class HttpConfig(Section):
         return self
 
 
+class KeepConfig(Section):
+    """[storage.keep]: how old a record may become."""
+
+    results: Duration = Field(
+        7 * 86400.0,
+        ge=60,
+        le=10 * 366 * 86400,
+        description="Age at which results of queries are deleted; the newest one of each query stays.",
+    )
+    logs: Annotated[Duration, unbuilt(0.0, "no log is deleted by age yet, leave it away")] = Field(
+        0.0, description="Age at which logs are deleted; not built into this release."
+    )
+    bundles: Annotated[Duration, unbuilt(0.0, "no bundle is deleted by age yet, leave it away")] = Field(
+        0.0, description="Age at which bundles are deleted; not built into this release."
+    )
+
+
 class StorageConfig(Section):
     """[storage]: what is remembered, and where."""
 
@@ -182,9 +199,7 @@ class StorageConfig(Section):
     blob_quota: Annotated[Size, Field(ge=0)] = Field(
         16 * 2**30, description="Bytes that all blobs together may take, those that come in too."
     )
-    keep: Annotated[
-        dict[Literal["logs", "results", "bundles"], Duration], unbuilt({}, "nothing is deleted yet, leave it away")
-    ] = Field({}, description="Age at which records are deleted; not built into this release: nothing is deleted.")
+    keep: KeepConfig = Field(KeepConfig(), description="How old records may become.")
 
 
 class LogConfig(Section):

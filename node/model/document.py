@@ -86,6 +86,12 @@ class ResultsQuery(Value):
     wait: Annotated[float, Field(ge=0.0, le=MAX_WAIT, allow_inf_nan=False)] = 0.0
 
 
+class ExportQuery(Value):
+    """Query string of all results behind the cursor `after`."""
+
+    after: Count = 0
+
+
 class FramesQuery(Value):
     """Query string of a stream of pictures: at most `fps` a second, with or without what was found."""
 

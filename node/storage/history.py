@@ -21,6 +21,8 @@ from node.storage.tables import AttemptRow, EventRow, PlanRow, ResultRow, compil
 RESULTS_KEPT: Final = 20_000  # × about 2 kB: 40 MB for one query
 RESULTS_PAGE: Final = 1000  # the most that one call reads
 CURSOR_MOST: Final = 2**62  # SQLite's integers end at 2**63
+EXPIRED_AT_ONCE: Final = 2000  # deleted in one transaction: a few ms for the writer
+HOLDERS_PAGE: Final = 500
 PLANS_KEPT: Final = 500  # × about 500 bytes
 EVENTS_KEPT: Final = 500
 
@@ -59,6 +61,15 @@ _NEWEST_RESULTS: Final = compiled(
     ResultRow.select(ResultRow.result)
     .where(ResultRow.query == slot("query"))
     .order_by(ResultRow.cursor.desc())
+    .limit(slot("limit"))
+)
+
+_HOLDERS: Final = compiled(
+    ResultRow.select(ResultRow.query)
+    .where(ResultRow.query > slot("after"))
+    .group_by(ResultRow.query)
+    .having(fn.MAX(ResultRow.cursor) > fn.MIN(ResultRow.cursor))
+    .order_by(ResultRow.query)
     .limit(slot("limit"))
 )
 
@@ -142,15 +153,41 @@ def _keep(connection: Writing, query: int, results: Sequence[Result]) -> None:
         )
     surplus = cursor - RESULTS_KEPT
     if cursor > last and surplus >= connection.number(_FIRST_CURSOR, query=query):
-        for attempt, n_loop in connection.rows(_OLDEST, query=query, cursor=surplus):
-            connection.change(_FORGET, query=query, attempt=attempt, n_loop=n_loop)
-        connection.change(_DROP_RESULTS, query=query, cursor=surplus)
+        _forget(connection, query, surplus)
+
+
+def _forget(connection: Writing, query: int, cursor: int) -> None:
+    """Deletes the results up to a cursor, and remembers that they were there."""
+    for attempt, n_loop in connection.rows(_OLDEST, query=query, cursor=cursor):
+        connection.change(_FORGET, query=query, attempt=attempt, n_loop=n_loop)
+    connection.change(_DROP_RESULTS, query=query, cursor=cursor)
 
 
 def results(connection: Reading, query: int, after: int, limit: int) -> tuple[tuple[int, Result], ...]:
     """The results whose cursor is above `after`, oldest first, at most `RESULTS_PAGE`."""
     rows = connection.rows(_RESULTS, query=query, after=min(after, CURSOR_MOST), limit=max(0, min(limit, RESULTS_PAGE)))
     return tuple((cast(int, row[0]), parse(Result, text(row, 1))) for row in rows)
+
+
+def expire(connection: Writing, query: int, before: float) -> int:
+    """Deletes results captured before that wall time, the oldest first, at most `EXPIRED_AT_ONCE`; how many it were.
+
+    Results come in the order of their capture, give or take some in flight; the newest one stays.
+    """
+    first, last = (connection.number(statement, query=query) for statement in (_FIRST_CURSOR, _LAST_CURSOR))
+    low, high = first, min(last, first + EXPIRED_AT_ONCE)
+    while low < high:  # the lowest cursor that stays
+        middle = (low + high) // 2
+        (row,) = connection.rows(_RESULTS, query=query, after=middle - 1, limit=1)
+        low, high = (middle + 1, high) if parse(Result, text(row, 1)).captured_at < before else (low, middle)
+    if low > first:
+        _forget(connection, query, low - 1)
+    return low - first
+
+
+def holders(connection: Reading, after: int) -> tuple[int, ...]:
+    """Row numbers above `after` of queries with more than one result."""
+    return tuple(cast(int, number) for number, *_ in connection.rows(_HOLDERS, after=after, limit=HOLDERS_PAGE))
 
 
 def newest(connection: Reading, query: int, count: int) -> tuple[Result, ...]:

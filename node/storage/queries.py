@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from typing import Final, Literal, Self, cast
 
@@ -187,6 +187,15 @@ class Queries:
     async def newest(self, id: str, count: int) -> tuple[Result, ...]:
         """The last results that arrived, oldest first, at most `RESULTS_PAGE`."""
         return await self._database.read(lambda connection: history.newest(connection, _number(connection, id), count))
+
+    async def expire(self, before: float) -> int:
+        """Deletes the results captured before that wall time, but for the newest of each query; how many it were."""
+        deleted, number = 0, 0
+        while numbers := await self._database.read(partial(history.holders, after=number)):
+            for number in numbers:
+                while count := await self._database.write(partial(history.expire, query=number, before=before)):
+                    deleted += count
+        return deleted
 
     async def plans(self, id: str) -> tuple[tuple[float, Plan], ...]:
         """Wall time and plan, the newest `PLANS_KEPT` of them, oldest first."""

@@ -478,3 +478,22 @@ async def test_a_store_is_healthy_until_it_is_closed_and_may_be_closed_twice(sto
     assert store.healthy() == "the store is closed"
     with pytest.raises(StorageFailed, match="closed"):
         await store.queries.live()
+
+
+async def test_old_results_are_deleted_but_for_the_newest_and_never_come_back(store: Store, monkeypatch) -> None:
+    monkeypatch.setattr(history, "EXPIRED_AT_ONCE", 3)
+    query, _ = await store.queries.create(a_query())
+    lone, _ = await store.queries.create(a_query())
+    for each in (query, lone):
+        await store.queries.begin_attempt(each.id)
+    results = [a_result(n).replace(captured_at=1000.0 + n) for n in range(1, 11)]
+    await store.queries.append(query.id, 1, results, Tally())
+    await store.queries.append(lone.id, 1, results[:1], Tally())
+    assert await store.queries.expire(1008.0) == 7
+    assert await store.queries.expire(1008.0) == 0
+    await store.queries.append(query.id, 1, results, Tally())  # a delivery that is repeated
+    assert [cursor for cursor, _ in await store.queries.results(query.id, 0, 100)] == [8, 9, 10]
+    assert await store.queries.expire(1e9) == 2
+    await store.queries.append(query.id, 1, [a_result(11)], Tally())
+    assert [cursor for cursor, _ in await store.queries.results(query.id, 0, 100)] == [10, 11]
+    assert len(await store.queries.newest(lone.id, 5)) == 1

@@ -242,6 +242,21 @@ def test_results_are_printed_and_followed_to_the_end(
     assert [json.loads(line)["n_loop"] for line in capsys.readouterr().out.splitlines()] == [1, 2, 3]
 
 
+def test_results_are_exported_whole_as_a_table_or_as_lines(
+    ecnode: Callable[..., int], door: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.cli.queries.PAGE", 2)
+    query = running(door, 1, 2, 3, 4, 5)
+    assert ecnode("queries", "export", query, "--format", "jsonl", "--after", "1") == 0
+    written = capsys.readouterr()
+    assert [json.loads(line)["cursor"] for line in written.out.splitlines()] == [2, 3, 4, 5]
+    assert "4 results written" in written.err
+    assert ecnode("queries", "export", query, "--out", str(tmp_path / "results.csv")) == 0
+    table = (tmp_path / "results.csv").read_bytes()
+    assert table.count(b"\n") == 6
+    assert table == door.raw("GET", f"/api/v1/queries/{query}/results.csv").body
+
+
 def test_watching_a_finished_query_sums_it_up(
     ecnode: Callable[..., int], door: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

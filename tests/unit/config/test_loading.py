@@ -260,7 +260,7 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
         ('http.compat_open=["tasks"]', "'video' is"),
         ('http.tls={"cert": "a", "key": "b"}', "put a proxy"),
         ("storage.objects=s3://bucket", "name a folder below data_dir"),
-        ('storage.keep={"logs": "14d"}', "nothing is deleted yet"),
+        ('storage.keep={"logs": "14d"}', "no log is deleted"),
         ("cloud.max_tasks=65", "leave it away"),
         ("edge.limits.cpu=150%", "service unit"),
         ("services.face_detection.device=cuda", "'cpu' is"),
