@@ -22,6 +22,7 @@ from node.errors import EcnodeError, Forbidden, Rejected, Unavailable, every_err
 from node.lifecycle import LifeCycle, S
 from node.model.cluster import Role
 from node.model.member import MEMBER_LIFE
+from node.model.plot import PLOT_LIFE, STOP_LIFE
 from node.model.value import Value
 from node.model.video import QUERY_LIFE
 from node.model.wire import METHODS
@@ -96,7 +97,9 @@ Made from the tables of `node/model` by `make docs`. The store changes a state b
 transaction with an event row.
 
 {_life(QUERY_LIFE)}
-{_life(MEMBER_LIFE)}"""
+{_life(MEMBER_LIFE)}
+{_life(PLOT_LIFE)}
+{_life(STOP_LIFE)}"""
 
 
 def errors() -> str:

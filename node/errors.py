@@ -169,6 +169,26 @@ class StorageFailed(Unavailable):
     status = 507
 
 
+class DestinationFull(Unavailable):
+    """The place where a finished file goes has no room; the file stays where it is."""
+
+    code = "EC-DESTINATION-FULL"
+    status = 507
+
+
+class CopyDiffers(Unavailable):
+    """What a disk gave back is not what was written to it; the original is untouched."""
+
+    code = "EC-COPY-DIFFERS"
+
+
+class NotAPlot(Rejected):
+    """A file that is not the plot it should be."""
+
+    code = "EC-NOT-A-PLOT"
+    status = 422
+
+
 class NotBuilt(Rejected):
     """A role or feature that this release does not have."""
 
