@@ -86,7 +86,7 @@ class Ground:
         objects = FolderBlobs(config.node.data_dir / config.storage.objects, clock, config.storage.blob_quota)
         held.push_async_callback(objects.close)
         await objects.start()
-        blobs = BlobService(objects, clock)
+        blobs = BlobService(objects, clock, config.transport.max_message)
         blobs.register(transport)
         arena = FrameArena()
         held.callback(arena.close)

@@ -122,7 +122,10 @@ class TransportConfig(Section):
         20.0, ge=0.2, le=86400, description="Silence after which a peer is lost and its work is moved."
     )
     max_message: Size = Field(
-        8 * 2**20, ge=64 * 2**10, le=64 * 2**20, description="Largest message or picture taken from a peer."
+        8 * 2**20,
+        ge=320 * 2**10,
+        le=8 * 2**20,
+        description="Largest message or picture taken from a peer; from 320 KiB, which a quarter of a blob's chunk needs.",
     )
     max_in_flight: int = Field(64, ge=1, le=4096, description="Calls to one peer that may wait for their answer at once.")
     relay: StrictBool = Field(

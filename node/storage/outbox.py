@@ -161,6 +161,13 @@ class Outbox:
         """Counts one more attempt that came to nothing."""
         await self._database.write(lambda connection: _tried(connection, peer, messages))
 
+    async def drop(self, peer: str) -> tuple[OutboxStream, int]:
+        """Forgets what waits for a peer that will not come back; where the stream stands now, and how many messages went.
+
+        Sequences go on where they were: whoever comes under that name takes the stream up from there, as after a new memory.
+        """
+        return await self._database.write(lambda connection: _drop(connection, peer))
+
     async def renew(self, memory: str, *, keep: bool) -> int:
         """Begins every stream anew under the id `memory`, for a node that is stopped; gives the number of messages dropped.
 
@@ -207,6 +214,15 @@ def _settle(connection: Writing, peer: str, upto: int, reader: str) -> None:
     weight = cast(int, row[3]) - connection.number(_WEIGHT, peer=peer, upto=upto)
     connection.change(_DROP, peer=peer, upto=upto)
     connection.change(_SETTLE, peer=peer, low=upto, reader=reader, bytes=weight)
+
+
+def _drop(connection: Writing, peer: str) -> tuple[OutboxStream, int]:
+    row = connection.row(_STREAM, peer=peer)
+    if row is None:
+        return OutboxStream(peer), 0
+    low, last = cast(int, row[1]), cast(int, row[2])
+    _settle(connection, peer, last, "")
+    return OutboxStream(peer, "", last, last), last - low
 
 
 def _tried(connection: Writing, peer: str, messages: tuple[Waiting, ...]) -> None:

@@ -19,7 +19,7 @@ CONTROL_BYTES: Final = 1 * MIB  # a frame, and so a message, of the control lane
 BODY_BYTES: Final = CONTROL_BYTES - 64 * KIB  # with its head it fits a frame; 64 results of 100 boxes each are about 300 KiB
 BLOBS: Final = 512  # one compute call: a frame and up to 256 crops in, as many out
 MESSAGE_BYTES: Final = 8 * MIB  # of the data lane: one raw 1080p picture (6 MiB) and its body; also its largest single frame
-MESSAGE_BYTES_LEAST: Final = 256 * KIB  # a burst and the heads of its messages fit, and a node's report
+MESSAGE_BYTES_LEAST: Final = 320 * KIB  # a quarter of a blob's chunk (256 KiB) and its record, or a burst with its heads
 
 # -- one burst: what is sent to a peer in one turn
 BURST_MESSAGES: Final = 128  # records of one head; × 300 B each while it is decoded = 38 KiB

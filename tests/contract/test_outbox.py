@@ -80,6 +80,17 @@ async def test_a_change_that_fails_takes_its_message_with_it(store: Store) -> No
     assert await post(store) == 1
 
 
+async def test_what_waits_for_a_peer_that_was_put_out_is_dropped_and_its_numbers_are_not_used_again(store: Store) -> None:
+    for _ in range(3):
+        await post(store)
+    await store.outbox.settle("cloud-1", 1, HERE)
+    assert await store.outbox.drop("cloud-1") == (OutboxStream("cloud-1", "", 3, 3), 2)
+    assert await store.outbox.drop("cloud-1") == (OutboxStream("cloud-1", "", 3, 3), 0)
+    assert await store.outbox.drop("nobody") == (OutboxStream("nobody"), 0)
+    assert await store.outbox.waiting("cloud-1", everything()) == ()
+    assert await post(store) == 4
+
+
 async def test_attempts_are_counted(store: Store) -> None:
     await post(store)
     for _ in range(2):

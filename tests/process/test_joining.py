@@ -10,6 +10,7 @@ import pytest
 import zmq
 import zmq.asyncio
 from founding import Founding
+from lossy import NOTE, Note
 from peers import CLOCK, ECHO, Ask, Raw
 
 from node.errors import Conflict, Forbidden, Malformed, NotFound, PeerRefused, PeerUnreachable
@@ -182,6 +183,17 @@ async def test_a_revoked_member_is_cut_within_a_second_and_others_stay(founding:
     assert CLOCK.monotonic() - began < 1.0
     assert (await transports["edge-2"].call("cloud-1", ECHO, Ask(number=4), timeout=5)).body.number == 4
     assert [link.peer.name for link in founding.transport.links()] == ["cloud-1", "edge-2"]
+
+
+async def test_what_waits_for_a_revoked_member_is_dropped_and_the_audit_says_how_much(founding: Founding) -> None:
+    edge = founding.newcomer("edge-1")
+    await edge.register(await founding.token())  # it is not there: what is sent waits
+    for number in range(3):
+        await founding.delivery.send("edge-1", NOTE, Note(number=number))
+    await founding.members.revoke("edge-1", "stolen")
+    assert founding.delivery.waiting == 0
+    line = (await founding.members.events(1))[0]
+    assert (line.name, line.event, line.reason) == ("edge-1", "revoke", "stolen; 3 waiting messages dropped")
 
 
 async def test_a_revocation_outlives_a_restart_and_the_config(founding: Founding) -> None:

@@ -20,7 +20,9 @@ from node.model.wire.blob import BLOB_CHUNK, BLOB_MANIFEST, BlobReply, BlobReque
 from node.roles.shared.blobs import BlobService
 from node.storage.blobs import FolderBlobs
 from node.transport.base import Answer, Call
+from node.transport.limits import MESSAGE_BYTES
 from node.transport.loopback import LoopbackHub, LoopbackTransport
+from node.transport.options import LinkOptions
 
 CLOCK = SystemClock()
 ROOMY = 2**30
@@ -55,10 +57,10 @@ async def parts(data: bytes, step: int = 100_000) -> AsyncIterator[bytes]:
 class BlobNode:
     """A node of which nothing but the blobs works."""
 
-    def __init__(self, transport: LoopbackTransport, store: FolderBlobs) -> None:
+    def __init__(self, transport: LoopbackTransport, store: FolderBlobs, max_message: int = MESSAGE_BYTES) -> None:
         self.transport = transport
         self.store = store
-        self.blobs = BlobService(store, CLOCK)
+        self.blobs = BlobService(store, CLOCK, max_message)
         self.blobs.register(transport)
         self._ups: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         transport.watch(lambda peer, up: self._ups[peer.name].set() if up else None)
@@ -109,12 +111,12 @@ class Hub:
         self._stack = stack
         self._hub = LoopbackHub()
 
-    async def node(self, name: str, quota: int = ROOMY) -> BlobNode:
+    async def node(self, name: str, quota: int = ROOMY, max_message: int = MESSAGE_BYTES) -> BlobNode:
         store = FolderBlobs(self._folder / name, CLOCK, quota)
         await store.start()
         self._stack.push_async_callback(store.close)
-        transport = self._hub.transport(name, {Role.EDGE}, CLOCK)
-        node = BlobNode(transport, store)
+        transport = self._hub.transport(name, {Role.EDGE}, CLOCK, LinkOptions(name, max_message=max_message))
+        node = BlobNode(transport, store, max_message)
         self._stack.push_async_callback(transport.stop)
         self._stack.push_async_callback(node.blobs.stop)
         await transport.start()

@@ -18,6 +18,7 @@ from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership
 from node.roles.cloud.rosters import Rosters
 from node.roles.cloud.succession import Succession
+from node.roles.shared.delivery import Delivery
 from node.roles.shared.known_keys import StoredKeys
 from node.roles.shared.neighbours import Neighbours
 from node.roles.shared.registry import Registry
@@ -117,7 +118,10 @@ class Founding:
         admission = Admission(Policy("cloud-1", self.key.public, (Role.CLOUD,), admit, allowed), self.directory, CLOCK)
         rosters = Rosters(admission, registry, self.transport, CLOCK, boot)
         succession = Succession(self.folder / "identity.key", rosters)
-        self.members = Membership(admission, self.store.members, self.directory.knocks, CLOCK, succession)
+        limit = options.max_message
+        self.delivery = await Delivery.open(self.store, self.transport, CLOCK, boot, max_message=limit)
+        members, knocks, drop = self.store.members, self.directory.knocks, self.delivery.drop
+        self.members = Membership(admission, members, knocks, CLOCK, succession, drop)
         self.members.register(self.transport)
         await self.members.load()
         await self.transport.start()
@@ -126,6 +130,7 @@ class Founding:
 
     async def close(self) -> None:
         await end(*self._loops)
+        await self.delivery.stop()
         await self.transport.stop()
         await self.store.close()
 

@@ -105,6 +105,10 @@ class Admission:
         member = self.members.get(fingerprint(public))
         return member.state if member is not None else None
 
+    def admits(self, name: str) -> bool:
+        """Whether the door knows somebody under that name."""
+        return name in self._directory
+
     def record(self, public: str, peer: Peer, now: float = 0.0) -> Member:
         """A record for a key that is to be admitted."""
         return Member(

@@ -7,7 +7,7 @@ first. What the store could not take is tried again every second.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from node.clock import Clock
@@ -42,15 +42,31 @@ LOOK_EVERY: Final = 1.0  # for what has expired or was not written
 PREFIX_CHARS: Final = 7  # of a fingerprint: one group names a key where it is the only one
 
 
-class Membership:
-    """The members of one cloud. `ref` is a name, a fingerprint or a unique beginning of one."""
+async def _nothing_waits(_: str) -> int:
+    return 0
 
-    def __init__(self, admission: Admission, store: Members, knocks: Knocks, clock: Clock, succession: Succession) -> None:
+
+class Membership:
+    """The members of one cloud. `ref` is a name, a fingerprint or a unique beginning of one.
+
+    `drop` forgets the durable messages that wait for a name, and tells how many there were.
+    """
+
+    def __init__(  # noqa: PLR0917 - what only the composition root brings together
+        self,
+        admission: Admission,
+        store: Members,
+        knocks: Knocks,
+        clock: Clock,
+        succession: Succession,
+        drop: Callable[[str], Awaitable[int]] = _nothing_waits,
+    ) -> None:
         self._admission = admission
         self._store = store
         self._knocks = knocks
         self._clock = clock
         self._succession = succession
+        self._drop = drop
         self._unwritten: dict[str, tuple[str, str]] = {}
 
     async def load(self) -> None:
@@ -249,6 +265,12 @@ class Membership:
         """Brings the store to what the door does already."""
         now = self._clock.wall()
         member = self._admission.members[key_print]
+        if event == "revoke" and not self._admission.admits(member.name):  # another key may have the name by now
+            dropped = await self._drop(member.name)
+            if dropped:
+                log.warning("messages for a revoked member dropped", extra={"peer": member.name, "messages": dropped})
+                reason = "; ".join(filter(None, (reason, f"{dropped} waiting messages dropped")))
+                self._unwritten[key_print] = (event, reason)
         try:
             written = await self._store.step(key_print, event, reason, now)
         except NotFound:  # one of the config's: it has no record yet

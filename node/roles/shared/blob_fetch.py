@@ -34,6 +34,7 @@ class Fetch:
     transport: Transport
     clock: Clock
     figures: Figures
+    most_bytes: int
     sources: list[Source] = field(default_factory=list)
     watchers: list[Callable[[int, int], None]] = field(default_factory=list)
     _given_up: set[bytes] = field(default_factory=set)
@@ -80,7 +81,7 @@ class Fetch:
                 raise
             log.warning("no room for what a source says of a blob", extra={"blob": self.id, "reason": error.message})
             return None
-        self._pull = Pull(part, self.transport, self.clock, self.figures, self._tell)
+        self._pull = Pull(part, self.transport, self.clock, self.figures, self._tell, most_bytes=self.most_bytes)
         try:
             info = await part.finish() if await self._pull.run(self.sources) else None
         finally:

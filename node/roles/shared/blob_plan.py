@@ -71,9 +71,9 @@ class Plan:
                 return ask
         return None
 
-    def again(self, ask: Ask, source: str, now: float) -> Ask:
-        """The same pieces, asked of another source as well."""
-        return self._ask(source, ask.pieces, now)
+    def again(self, ask: Ask, source: str, most: int, now: float) -> Ask:
+        """The same pieces, or the first of them, asked of another source as well."""
+        return self._ask(source, ask.pieces[:most], now)
 
     def answered(self, ask: Ask) -> None:
         """An ask has ended, well or not."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.clock import Clock
-from node.errors import EcnodeError, Invalid, Malformed, NotFound, Rejected, Unavailable
+from node.errors import EcnodeError, Invalid, Malformed, NotFound, Rejected, TooLarge, Unavailable
+from node.model.blob import PIECE_BYTES
 from node.model.wire.blob import BLOB_CHUNK, ChunkRequest
 from node.roles.shared.blob_plan import Ask, Plan
 from node.storage.blobs import Receiving
@@ -29,13 +30,17 @@ PATIENCE_S: Final = 2.0  # then others help out with what a slow source was aske
 
 @dataclass(slots=True)
 class Source:
-    """A peer that may have the blob. `aside`: at odds with the list of now; `gone`: of no use for this blob."""
+    """A peer that may have the blob. `aside`: at odds with the list of now; `gone`: of no use for this blob.
+
+    `step_most` are the pieces that one answer of it may carry.
+    """
 
     name: str
     aside: bool = False
     gone: bool = False
     lacks: bool = False
     excuse: str = ""
+    step_most: int = STEP_MOST
 
     @property
     def useful(self) -> bool:
@@ -58,7 +63,7 @@ class Figures:
 
 
 class Pull:
-    """All chunks of a blob by the list of `part`; run once."""
+    """All chunks of a blob by the list of `part`; run once. `most_bytes` is what an answer may carry here."""
 
     def __init__(
         self,
@@ -67,6 +72,8 @@ class Pull:
         clock: Clock,
         figures: Figures,
         tell: Callable[[int, int], None],
+        *,
+        most_bytes: int,
     ) -> None:
         self._part = part
         self._transport = transport
@@ -76,6 +83,7 @@ class Pull:
         self._manifest = part.manifest
         self._plan = Plan(part.marks)
         self._chunks = self._manifest.layout.chunks
+        self._step_most = min(max(most_bytes // PIECE_BYTES, 1), STEP_MOST)
         self._proven = 0
         self._sources: list[Source] = []
         self._workers: set[asyncio.Task[None]] = set()
@@ -115,10 +123,10 @@ class Pull:
     async def _work(self, source: Source) -> None:
         while source.useful:
             now = self._clock.monotonic()
-            ask = self._plan.take(source.name, self._step(), now)
+            ask = self._plan.take(source.name, self._step(source), now)
             old = self._plan.oldest_of_others(source.name) if ask is None else None
             if old is not None and old.at + PATIENCE_S <= now:
-                ask = self._plan.again(old, source.name, now)
+                ask = self._plan.again(old, source.name, self._step(source), now)
             if ask is not None:
                 await self._carry_out(source, ask)
             else:
@@ -127,6 +135,11 @@ class Pull:
     async def _carry_out(self, source: Source, ask: Ask) -> None:
         try:
             content = await self._ask(source.name, ask.pieces)
+        except TooLarge as error:  # the source's own transport.max_message is below a chunk
+            if len(ask.pieces) == 1:
+                source.refuse(error)
+            source.step_most = max(len(ask.pieces) // 2, 1)
+            self._lose(source, ask)
         except Rejected as error:
             if isinstance(error, Invalid):  # it believes that the blob is shorter
                 source.aside, source.excuse = True, error.message
@@ -166,8 +179,9 @@ class Pull:
         self._plan.leave(source.name)
         self._stir()
 
-    def _step(self) -> int:
-        return next((pieces for received, pieces in STEPS if self._received < received), STEP_MOST)
+    def _step(self, source: Source) -> int:
+        wanted = next((pieces for received, pieces in STEPS if self._received < received), STEP_MOST)
+        return min(wanted, self._step_most, source.step_most)
 
     async def _check(self) -> None:
         while self._proven < self._chunks:

@@ -22,11 +22,13 @@ from node.roles.shared.blob_fetch import Fetch
 from node.roles.shared.blob_pull import Figures
 from node.roles.shared.tasks import end
 from node.storage.blobs import BlobStore
+from node.transport import limits
 from node.transport.base import Answer, Call, Transport
 
 log = logging.getLogger(__name__)
 
 SOURCES_MOST: Final = 8  # of one fetch: × a window of 4 MiB = 32 MiB
+RECORD_BYTES: Final = 2 * limits.KIB  # of a message with a part of a blob, besides that part
 FETCHES_MOST: Final = 16  # at once: × 32 MiB = 512 MiB at the very worst, 64 MiB with one source each
 
 
@@ -38,10 +40,11 @@ class _Running:
 
 
 class BlobService:
-    """The blobs of one node, as its peers and its roles use them."""
+    """The blobs of one node, as its peers and its roles use them. `max_message` is what its transport takes at the most."""
 
-    def __init__(self, store: BlobStore, clock: Clock) -> None:
+    def __init__(self, store: BlobStore, clock: Clock, max_message: int = limits.MESSAGE_BYTES) -> None:
         self.store = store
+        self._most_bytes = max_message - RECORD_BYTES
         self.figures = Figures()
         self._clock = clock
         self._transport: Transport | None = None
@@ -118,7 +121,7 @@ class BlobService:
             raise Unavailable("this node fetches nothing now: it stops, or has not started yet")
         if len(self._running) >= FETCHES_MOST:
             raise Busy(f"{FETCHES_MOST} blobs are being fetched already")
-        fetch = Fetch(id, self.store, self._transport, self._clock, self.figures)
+        fetch = Fetch(id, self.store, self._transport, self._clock, self.figures, self._most_bytes)
         task = asyncio.get_running_loop().create_task(fetch.run(), name=f"blob {id[:12]}")
         running = self._running[id] = _Running(fetch, task)
         task.add_done_callback(lambda _: self._ended(running))

@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar, cast
 
 from node import failpoints
 from node.clock import Clock
-from node.errors import DeadlineExceeded, EcnodeError, Malformed, PeerUnreachable, Stale, Unavailable
+from node.errors import DeadlineExceeded, EcnodeError, Forbidden, Malformed, PeerUnreachable, Stale, Unavailable
 from node.model.delivery import ENTRIES_MOST, Batch, BatchReply
 from node.model.value import Value
 from node.model.wire.delivery import DELIVERY_TAKE
@@ -153,6 +153,23 @@ class Courier:
         if self._last:
             self._greets = True
             self._wake()
+
+    async def drop(self) -> int:
+        """Forgets what waits for a peer that was put out; gives the number of messages.
+
+        Raises:
+            StorageFailed: the disk did not take it; nothing was forgotten.
+        """
+        await end(self._task)
+        stream, dropped = await self._desk.outbox.drop(self.peer)
+        self._reader, self._stored, self._acknowledged = stream.reader, stream.low, stream.low
+        self._last = max(self._last, stream.last)
+        self._greets = False
+        for sequence in [sequence for sequence in self._receipts if sequence <= stream.low]:
+            self._receipts.pop(sequence).fail(Forbidden(f"'{self.peer}' was put out; what waited for it is dropped"))
+        if self.waiting:  # accepted since
+            self._wake()
+        return dropped
 
     async def stop(self) -> None:
         """Ends the task; what waits is sent by the next start. Harmless when repeated."""

@@ -108,6 +108,15 @@ class Delivery:
         posted = await asyncio.shield(accepted)
         return posted.value, receipt
 
+    async def drop(self, peer: str) -> int:
+        """Forgets what waits for a peer that was put out for good; gives the number of messages.
+
+        Raises:
+            StorageFailed: the disk did not take it; nothing was forgotten.
+        """
+        courier = self._couriers.get(peer)
+        return 0 if courier is None else await courier.drop()
+
     async def stop(self) -> None:
         """Ends the sending; what waits is sent after the next start. Harmless when repeated."""
         await asyncio.gather(*(courier.stop() for courier in self._couriers.values()))

@@ -32,7 +32,7 @@ def test_whatever_happens_every_chunk_is_whole_at_the_end_and_told_once(data: st
                 out += [ask] if ask else []
             case "again":
                 old = plan.oldest_of_others(source)
-                out += [plan.again(old, source, now)] if old else []
+                out += [plan.again(old, source, 4, now)] if old else []
             case "arrive" if out:
                 ask = out.pop(data.draw(st.integers(0, len(out) - 1)))
                 marks.add(ask.pieces)
@@ -115,5 +115,5 @@ def test_what_a_slow_source_was_asked_for_is_asked_of_one_other() -> None:
     old = plan.oldest_of_others("quick")
     assert old is slow
     assert plan.oldest_of_others("slow") is None
-    assert plan.again(old, "quick", 7.0).pieces == slow.pieces
+    assert plan.again(old, "quick", 4, 7.0).pieces == slow.pieces
     assert plan.oldest_of_others("third") is None

@@ -11,6 +11,7 @@ from node.errors import Busy, DeadlineExceeded, Invalid, NotFound, StorageFailed
 from node.model.blob import BLOB_MOST, CHUNK_BYTES, PIECE_BYTES, Manifest
 from node.model.wire.blob import BLOB_CHUNK, ChunkRequest
 from node.roles.shared import blob_pull, blobs
+from node.transport import limits
 
 DATA = content(12 * CHUNK_BYTES + 4321)
 ID = id_of(DATA)
@@ -37,6 +38,22 @@ async def test_a_blob_arrives_whole_whatever_its_size(hub: Hub, here: BlobNode, 
     assert there.blobs.figures.served == here.blobs.figures.received == size
     assert seen == sorted(seen)
     assert seen[-1:] == [(size, size)] * bool(size)
+
+
+@pytest.mark.parametrize("narrow", ["here", "there"])
+@pytest.mark.parametrize("most", [limits.MESSAGE_BYTES_LEAST, 600_000])
+async def test_a_blob_is_asked_for_in_parts_that_the_smaller_of_two_limits_carries(
+    hub: Hub, narrow: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob_pull, "STEPS", ())  # whole chunks from the start where they fit
+    one, other = [
+        await hub.node(name, max_message=most if name == narrow else limits.MESSAGE_BYTES) for name in ("here", "there")
+    ]
+    await other.give(DATA)
+    await one.fetch(ID, "there")
+    assert await arrived(one)
+    assert one.blobs.figures.received == len(DATA)
+    assert other.blobs.figures.served <= len(DATA) + 6 * CHUNK_BYTES  # four asks for a whole one, four for a half
 
 
 async def test_what_is_here_is_not_asked_for(hub: Hub, here: BlobNode) -> None:

@@ -65,6 +65,27 @@ async def test_acknowledged_rows_leave_the_outbox_and_the_inbox_keeps_the_last_o
         assert await cloud.store.inbox.rows() <= 2
 
 
+@pytest.mark.parametrize("emptied", [False, True], ids=["same memory", "empty memory"])
+async def test_what_waited_for_a_peer_that_was_put_out_never_arrives_and_what_is_sent_later_does(tmp_path, emptied):
+    async with pair(tmp_path, "sqlite:///node.db") as (edge, cloud):
+        await (await edge.delivery.send("cloud-1", NOTE, Note(number=1))).reply()
+        await cloud.end()
+        receipts = [await edge.delivery.send("cloud-1", NOTE, Note(number=number)) for number in (2, 3)]
+        assert await edge.delivery.drop("cloud-1") == 2
+        for receipt in receipts:
+            with pytest.raises(Forbidden, match="was put out"):
+                await receipt.reply()
+        assert (edge.delivery.waiting, await edge.delivery.drop("cloud-1"), await edge.delivery.drop("nobody")) == (0, 0, 0)
+        await edge.delivery.send("cloud-1", NOTE, Note(number=4))
+        if emptied:
+            shutil.rmtree(cloud.folder)
+            cloud.folder.mkdir()
+        await cloud.start()
+        cloud.join()
+        await edge.drained()
+        assert await noted(cloud.store) == ([4] if emptied else [1, 4])
+
+
 async def test_what_waits_for_a_peer_that_is_away_is_sent_when_it_comes_after_a_new_start(tmp_path):
     async with pair(tmp_path, "sqlite:///node.db") as (edge, cloud):
         await cloud.end()
