@@ -261,11 +261,18 @@ def _digest(output: Mapping[str, JsonValue]) -> str:
     return ", ".join(words)[:MAX_DIGEST]
 
 
+def _flow(query: Query) -> str:
+    if not query.graph:
+        return " → ".join(query.pipeline)
+    ways = [(" + ".join(query.graph[stage]), stage) for stage in query.pipeline]
+    return ", ".join(f"{before} → {stage}" if before else stage for before, stage in ways)
+
+
 _COLUMNS: Final[Sequence[Column[Query]]] = (
     Column("ID", _id),
     Column("NAME", lambda query: query.name or "–"),
     Column("SOURCE", lambda query: f"{query.node}/{query.source}"),
-    Column("PIPELINE", lambda query: " → ".join(query.pipeline)),
+    Column("PIPELINE", _flow),
     Column("WANTED", _asked),
     Column("STATE", lambda query: f"{query.state}: {query.reason}" if query.reason else str(query.state)),
     Column("FRAMES", lambda query: f"{query.tally.processed}/{query.tally.captured}"),

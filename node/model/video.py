@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 from pydantic_core import to_json
 
 from node.lifecycle import LifeCycle
@@ -99,14 +100,48 @@ class Constraint(Value):
 Pipeline = Annotated[Items[Word63], Field(min_length=1, max_length=STAGES)]
 
 
-class QueryRequest(Value):
+StageGraph = Annotated[
+    dict[Word63, Annotated[Items[Word63], Field(max_length=STAGES)]],
+    Field(max_length=STAGES, description="Each stage with those whose outputs it takes; empty: the pipeline is a list."),
+]
+
+
+class Staged(Value):
+    """What names a pipeline: a list of stages, or under the same name a graph, each stage with those that it takes from.
+
+    A graph is kept in `graph`, and its stages in an order in which they can run in `pipeline`.
+    """
+
+    pipeline: Pipeline
+    graph: StageGraph = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_graph(cls, given: object) -> object:
+        if not isinstance(given, dict) or not isinstance(graph := given.get("pipeline"), dict) or "graph" in given:
+            return given
+        sound = all(isinstance(before, list | tuple) for before in graph.values())
+        return {**given, "graph": graph, "pipeline": in_order(graph) if sound else tuple(graph)}
+
+
+def in_order(graph: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The stages of a graph, each behind those that it takes from where that is possible, otherwise as they were given."""
+    left = list(graph)
+    placed: list[str] = []
+    while left:
+        ready = next((stage for stage in left if not any(other in graph[stage] for other in left)), left[0])
+        left.remove(ready)
+        placed.append(ready)
+    return tuple(placed)
+
+
+class QueryRequest(Staged):
     """What a user submits: which source of which edge, which stages in which order, and what must hold."""
 
     id: QueryId | None = None
     name: Text = ""
     node: Name
     source: Word63
-    pipeline: Pipeline
     constraint: Constraint = Constraint()
 
 
@@ -215,6 +250,7 @@ class Query(Value):
     tally: Tally = Tally()
     created_at: Seconds
     ended_at: Seconds | None = None
+    graph: StageGraph = {}
 
 
 class Event(Value):

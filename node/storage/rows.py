@@ -7,7 +7,7 @@ checked by the model again when it is read.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from functools import cache
 from typing import Annotated, Final, TypeVar, cast, get_args, get_origin
@@ -34,11 +34,16 @@ _SCALARS: Final[tuple[tuple[type, type[peewee.Field]], ...]] = (
 )
 
 
-def columns(kind: type[Value], *, unique: Collection[str] = (), indexed: Collection[str] = ()) -> dict[str, peewee.Field]:
-    """A column for every field of `kind`, in its order."""
+def columns(
+    kind: type[Value], *, unique: Collection[str] = (), indexed: Collection[str] = (), later: Mapping[str, str] = {}
+) -> dict[str, peewee.Field]:
+    """A column for every field of `kind`, in its order; `later` has what older rows hold in one that a migration added."""
     return {
         name: _column(_plain(field.annotation))(
-            null=type(None) in get_args(field.annotation), unique=name in unique, index=name in indexed
+            null=type(None) in get_args(field.annotation),
+            unique=name in unique,
+            index=name in indexed,
+            constraints=[peewee.SQL(f"DEFAULT '{later[name]}'")] if name in later else None,
         )
         for name, field in kind.model_fields.items()
     }

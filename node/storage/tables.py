@@ -232,7 +232,7 @@ def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
         table._meta.add_field(name, field)
 
 
-_derive(QueryRow, columns(Query, unique={"id"}, indexed={"name"}))
+_derive(QueryRow, columns(Query, unique={"id"}, indexed={"name"}, later={"graph": "{}"}))
 _derive(EventRow, columns(Event))
 _derive(TokenRow, columns(Token, unique={"id"}))
 _derive(MemberRow, {name: field for name, field in columns(Member).items() if name != "fingerprint"})

@@ -38,7 +38,7 @@ from node.model.video import (
     VideoConf,
 )
 from node.model.wire.compute import StageCall
-from node.pipeline.stage import check_pipeline
+from node.pipeline.graph import check_graph
 from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership
 from node.roles.cloud.rosters import Rosters
@@ -118,7 +118,7 @@ class StoredQueries:
     weight: int = 0
 
     async def submit(self, request: QueryRequest) -> tuple[Query, bool]:
-        check_pipeline(request.pipeline)
+        check_graph(request.pipeline, request.graph)
         now = SystemClock().wall()
         query = Query(
             id=request.id or new_id("q", now),
@@ -126,6 +126,7 @@ class StoredQueries:
             node=request.node,
             source=request.source,
             pipeline=request.pipeline,
+            graph=request.graph,
             constraint=request.constraint,
             state=QueryState.UNSCHEDULED,
             created_at=now,

@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from node.model.document import FramesQuery
 from node.model.value import Count, Text, Value, Word63
-from node.model.video import STAGES, Constraint, Pipeline, VideoConf
+from node.model.video import STAGES, Constraint, Staged, VideoConf
 
 ADDRESS_MOST: Final = 300
 
@@ -16,12 +16,11 @@ Address = Annotated[str, StringConstraints(min_length=1, max_length=ADDRESS_MOST
 JobId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class SubmitQuery(Value):
+class SubmitQuery(Staged):
     """A new query: `node_addr` is what get_video_info calls the node, `video_id` the number of its source."""
 
     node_addr: Address
     video_id: Count
-    pipeline: Pipeline
     user_constraint: Constraint = Constraint()
 
 

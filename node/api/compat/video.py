@@ -107,6 +107,7 @@ async def _submit(request: web.Request, wanted: SubmitQuery, id: str | None) -> 
             node=report.name,
             source=_source(report, wanted.video_id),
             pipeline=wanted.pipeline,
+            graph=wanted.graph,
             constraint=wanted.user_constraint,
         )
     )

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StrictBool
 
 from node.model.cluster import Received, Role
 from node.model.value import Count, Items, QueryId, Value, Word63
-from node.model.video import Outcome, Pipeline, Plan, Result, Tally
+from node.model.video import Outcome, Pipeline, Plan, Result, StageGraph, Tally
 from node.model.wire.method import Lane, Method
 
 
@@ -19,6 +19,7 @@ class JobStart(Value):
     attempt: Count
     source: Word63
     pipeline: Pipeline
+    graph: StageGraph = {}
     plan: Plan
 
 

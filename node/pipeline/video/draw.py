@@ -18,6 +18,7 @@ from node.pipeline.video.pose import is_up
 from node.pipeline.video.service import Picture, Values
 
 MAX_BOXES: Final = 256
+MAX_BRANCHES: Final = 8
 MAX_LABEL: Final = 120
 MAX_NAME: Final = 24  # of what a box shows
 
@@ -42,11 +43,23 @@ def annotate(picture: Picture, output: Values, label: str) -> Picture:
     check_picture(picture)
     canvas = picture.copy()
     size = max(0.4, picture.shape[0] / 900)  # of the letters: legible at 360p, not huge at 1080p
+    for branch in _branches(output):
+        _draw(canvas, output, branch, size)
+    return np.vstack([canvas, _bar(picture.shape[1], label, size)])
+
+
+def _branches(output: Values) -> list[str]:
+    """What stands before `bbox` in the output: nothing, or the names of the stages of several branches."""
+    return [name.removesuffix("bbox") for name in output if name == "bbox" or name.endswith("_bbox")][:MAX_BRANCHES]
+
+
+def _draw(canvas: Picture, output: Values, branch: str, size: float) -> None:
+    """The boxes of one branch."""
     thick = max(2, round(size * 2))
-    boxes = _rows(output.get("bbox"), 4)
-    chances = _rows([[chance] for chance in _items(output.get("prob"))], 1)
-    poses = _rows(output.get("pose"), 3)
-    names = _items(output.get("label"))
+    boxes = _rows(output.get(f"{branch}bbox"), 4)
+    chances = _rows([[chance] for chance in _items(output.get(f"{branch}prob"))], 1)
+    poses = _rows(output.get("pose") if branch in {"", "face_detection_"} else None, 3)
+    names = _items(output.get(f"{branch}label", output.get("label") if branch in {"", "car_detection_"} else None))
     for place, box in enumerate(boxes):
         if box is None:
             continue
@@ -62,7 +75,6 @@ def annotate(picture: Picture, output: Values, label: str) -> Picture:
             _tag(canvas, (left, top), " ".join(words), colour, size)
         if pose is not None:
             _arrow(canvas, (left, top, right, bottom), pose, thick)
-    return np.vstack([canvas, _bar(picture.shape[1], label, size)])
 
 
 def _tag(canvas: Picture, corner: tuple[int, int], text: str, colour: Colour, size: float) -> None:

@@ -29,9 +29,10 @@ SPEED_PX_S: Final = 150.0  # how fast objects move at 1080p; a walker in a room
 
 def objects_of(result: Result) -> int:
     """How many objects a result speaks of, at most `MOST_OBJECTS`."""
-    boxes = result.output.get("bbox")
-    if isinstance(boxes, list):
-        return min(len(boxes), MOST_OBJECTS)
+    boxes = [found for name, found in result.output.items() if name == "bbox" or name.endswith("_bbox")]
+    lists = [found for found in boxes if isinstance(found, list)]
+    if lists:  # branches that both give boxes have theirs under names of their own
+        return min(sum(map(len, lists)), MOST_OBJECTS)
     counts = result.output.get("count_result")
     if not isinstance(counts, dict):
         return 0

@@ -42,7 +42,8 @@ from node.model.wire.job import (
     JobProgressReply,
     JobStop,
 )
-from node.pipeline.stage import SERVICES, check_pipeline
+from node.pipeline.graph import check_graph
+from node.pipeline.stage import SERVICES
 from node.pipeline.video.profile import WINDOW, runtime_of
 from node.roles.cloud.views import View, Views
 from node.roles.shared.delivery import Delivery, Effect
@@ -133,6 +134,7 @@ class QueryManager:
             node=request.node,
             source=request.source,
             pipeline=request.pipeline,
+            graph=request.graph,
             constraint=request.constraint,
             state=QUERY_LIFE.start,
             created_at=now,
@@ -317,7 +319,7 @@ class QueryManager:
             raise Invalid("the plan does not fit the query", problems=problems)
 
     def _check(self, request: QueryRequest) -> None:
-        check_pipeline(request.pipeline)
+        check_graph(request.pipeline, request.graph)
         report = self._registry.report(request.node)
         if report is None and request.node in self._members:
             raise PeerUnreachable(f"'{request.node}' has not joined since this cloud was started", hint="submit it again")

@@ -180,7 +180,9 @@ class QueryScheduler:
         query = await self._store.queries.begin_attempt(query.id)
         query = await self._store.queries.transition(query.id, "start")
         self._started[query.id] = _Start(self._clock.monotonic(), boot)
-        start = JobStart(query=query.id, attempt=query.attempt, source=query.source, pipeline=query.pipeline, plan=plan)
+        start = JobStart(
+            query=query.id, attempt=query.attempt, source=query.source, pipeline=query.pipeline, graph=query.graph, plan=plan
+        )
         try:
             await self._transport.call(query.node, JOB_START, start, timeout=CALL_TIMEOUT_S)
         except Unavailable as error:

@@ -22,6 +22,7 @@ from node.clock import Clock
 from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Superseded, TooLarge, Unavailable
 from node.model.video import Outcome, Plan, Result, Tally
 from node.model.wire.job import JOB_PROGRESS, Failure, JobProgress, JobProgressReply, JobStart
+from node.pipeline.graph import check_graph
 from node.pipeline.video.profile import objects_of
 from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner
@@ -91,7 +92,7 @@ class Job:
         self.query = start.query
         self.attempt = start.attempt
         self._cloud = cloud
-        self._pipeline = start.pipeline
+        self._graph = check_graph(start.pipeline, start.graph)
         self._reader = reader
         self._runner = bench.runner
         self._compute = bench.compute
@@ -215,7 +216,7 @@ class Job:
         return f"{self.query}/{self.attempt}"
 
     def _tap(self) -> None:
-        encoding = "jpeg" if self._runner.frame_leaves(self._pipeline, self._plan) else "raw"
+        encoding = "jpeg" if self._runner.frame_leaves(self._graph.stages, self._plan) else "raw"
         self._reader.tap(self._key, self, (self._plan.video_conf, self._plan.epoch, encoding))
 
     def _drop_waiting(self) -> None:
@@ -239,7 +240,7 @@ class Job:
         plan = self._plans.get(capture.epoch, self._plan)
         deadline = capture.captured + FRAME_LIFE_S
         try:
-            await self._runner.run(self.query, self._pipeline, plan, capture.frame, deadline=deadline, run=work.run)
+            await self._runner.run(self.query, self._graph, plan, capture.frame, deadline=deadline, run=work.run)
             result = self._result(capture, plan, work.run)
         except Superseded:
             work.superseded = True

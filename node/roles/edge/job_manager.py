@@ -24,7 +24,7 @@ from node.model.wire.job import (
     JobStart,
     JobStop,
 )
-from node.pipeline.stage import check_pipeline
+from node.pipeline.graph import check_graph
 from node.roles.edge.job import Bench, Job
 from node.roles.edge.source_reader import SourceReader
 from node.roles.shared.arena import FrameArena
@@ -70,7 +70,7 @@ class JobManager:
         return tuple(JobReport(query=job.query, attempt=job.attempt) for job in self._jobs.values() if not job.over)
 
     async def _start(self, call: Call, start: JobStart) -> Answer[Received]:
-        check_pipeline(start.pipeline)
+        check_graph(start.pipeline, start.graph)
         reader = self._readers.get(start.source)
         if reader is None:
             raise NotFound(f"no source is called '{start.source}'", hint=f"there are: {', '.join(self._readers) or 'none'}")

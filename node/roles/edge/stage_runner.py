@@ -6,17 +6,18 @@ Neighbouring stages on one node are one call: what only they look at is neither 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from pydantic import JsonValue
 
 from node.clock import Clock
-from node.errors import Unavailable
+from node.errors import EcnodeError, Unavailable
 from node.model.video import Plan
 from node.model.wire.compute import COMPUTE_RUN, ComputeRequest, Pictures, StageCall
-from node.pipeline.stage import PICTURES, SERVICES, SOURCE_GIVES, inputs_of
+from node.pipeline.graph import Graph, Segment, segments
+from node.pipeline.stage import SERVICES, inputs_of
 from node.roles.edge.credit import FrameCredit
 from node.roles.shared.compute_service import ComputeService, Frame, PictureBlobs, unpack
 from node.transport.base import Transport
@@ -27,7 +28,7 @@ class Run:
     """What the stages gave so far, the seconds each took and the bytes sent away.
 
     The way to a node and the wait there count with the first of the stages that run there in one call. `stage` is the first
-    one of the call that was begun last: where the picture is, or where it was lost.
+    one of the call that was begun last: where the picture is, or where it was lost; of branches, where one was `lost`.
     """
 
     values: dict[str, JsonValue] = field(default_factory=dict)
@@ -35,11 +36,22 @@ class Run:
     stage_s: dict[str, float] = field(default_factory=dict)
     bytes_moved: int = 0
     stage: str = ""
+    lost: bool = False
 
     def add(self, values: Mapping[str, JsonValue], pictures: PictureBlobs) -> None:
         """Takes over what a stage gave."""
         self.values.update(values)
         self.pictures.update(pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """One picture of a query, and until when it is of use."""
+
+    query: str
+    plan: Plan
+    frame: Frame
+    deadline: float
 
 
 class StageRunner:
@@ -58,30 +70,67 @@ class StageRunner:
         """Whether a stage that needs the whole picture runs elsewhere, so that it is better encoded when it is taken."""
         return any(plan.flow_mapping[stage].node != self._here and "image" in SERVICES[stage].needs for stage in pipeline)
 
-    async def run(self, query: str, pipeline: Sequence[str], plan: Plan, frame: Frame, *, deadline: float, run: Run) -> None:
-        """Fills `run` stage by stage; what is in it stays true where a stage fails.
+    async def run(self, query: str, graph: Graph, plan: Plan, frame: Frame, *, deadline: float, run: Run) -> None:
+        """Fills `run` call by call, branches at once; what is in it stays true where a stage fails.
 
         Raises:
             Superseded: a newer picture of the query took its place on the way to another node.
             Unavailable: a node, a worker or the time was lacking.
             Rejected: a service refused its inputs.
         """
-        rest = list(pipeline)
-        for node, stages in groupby(pipeline, lambda stage: plan.flow_mapping[stage].node):
-            here = list(stages)
-            rest = rest[len(here) :]
-            began = self._clock.monotonic()
-            run.stage = here[0]
-            calls = tuple(StageCall(service=stage, model_id=plan.flow_mapping[stage].model_id) for stage in here)
-            later = inputs_of([SERVICES[stage] for stage in rest]) & PICTURES - SOURCE_GIVES
-            if node == self._here:
-                own = await self._run_here(calls, later, frame, deadline, run)
-            else:
-                async with self.credit.spend(node, query):
-                    own = await self._run_elsewhere(node, calls, later, frame, deadline, run)
-            spent = self._clock.monotonic() - began
-            run.stage_s.update(zip(here[1:], own[1:], strict=True))
-            run.stage_s[here[0]] = max(own[0], spent - sum(own[1:]))
+        calls = segments(graph, tuple(plan.flow_mapping[stage].node for stage in graph.stages))
+        walk = _Walk(query, plan, frame, deadline)
+        if not graph.forks:
+            for segment in calls:
+                await self._step(walk, segment, run)
+            return
+        gave = [Run() for _ in calls]
+        try:
+            await self._branches(walk, graph, calls, gave)
+        finally:
+            _join(graph, calls, gave, run)
+
+    async def _branches(self, walk: _Walk, graph: Graph, calls: Sequence[Segment], gave: Sequence[Run]) -> None:
+        """Every call as soon as those are done that it takes from; the first failure ends the others."""
+
+        async def after(place: int) -> None:
+            if calls[place].before:
+                await asyncio.wait([tasks[one] for one in calls[place].before])
+            seen = graph.behind[calls[place].stages[0]]
+            for one, (segment, given) in enumerate(zip(calls, gave, strict=True)):
+                if one != place and seen.issuperset(segment.stages):
+                    gave[place].values |= given.values
+                    gave[place].pictures |= given.pictures
+            try:
+                await self._step(walk, calls[place], gave[place])
+            except EcnodeError:
+                gave[place].lost = True
+                raise
+
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            async with asyncio.TaskGroup() as branches:
+                for place in range(len(calls)):
+                    tasks.append(branches.create_task(after(place)))
+        except* EcnodeError as faults:
+            lost = next(fault for fault in faults.exceptions if isinstance(fault, EcnodeError))
+            raise lost from None
+
+    async def _step(self, walk: _Walk, segment: Segment, run: Run) -> None:
+        """One call, on what is in `run`."""
+        began = self._clock.monotonic()
+        here = segment.stages
+        run.stage = here[0]
+        mapping = walk.plan.flow_mapping
+        calls = tuple(StageCall(service=stage, model_id=mapping[stage].model_id) for stage in here)
+        if segment.node == self._here:
+            own = await self._run_here(calls, segment.wanted, walk.frame, walk.deadline, run)
+        else:
+            async with self.credit.spend(segment.node, f"{walk.query}/{here[0]}"):
+                own = await self._run_elsewhere(segment.node, calls, segment.wanted, walk.frame, walk.deadline, run)
+        spent = self._clock.monotonic() - began
+        run.stage_s.update(zip(here[1:], own[1:], strict=True))
+        run.stage_s[here[0]] = max(own[0], spent - sum(own[1:]))
 
     async def _run_here(
         self, stages: Sequence[StageCall], wanted: Collection[str], frame: Frame, deadline: float, run: Run
@@ -119,3 +168,19 @@ class StageRunner:
             {name: given for name, given in came.items() if name in wanted},
         )
         return answer.body.stage_seconds
+
+
+def _join(graph: Graph, calls: Sequence[Segment], gave: Sequence[Run], run: Run) -> None:
+    """What all branches gave; a name that several give last carries the stage's name in front of it."""
+    for segment, given in zip(calls, gave, strict=True):
+        run.stage_s |= given.stage_s
+        run.bytes_moved += given.bytes_moved
+        run.stage = given.stage if given.lost else run.stage
+        if segment.stages[0] in given.stage_s:
+            own = frozenset[str]().union(*(SERVICES[stage].gives for stage in segment.stages))
+            run.values |= {name: value for name, value in given.values.items() if name in own}
+            for stage in segment.stages:
+                mine = [name for name, stages in graph.doubled.items() if stage in stages and name in given.values]
+                run.values |= {f"{stage}_{name}": given.values[name] for name in mine}
+    for name in graph.doubled:
+        run.values.pop(name, None)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
 
 from node.clock import ManualClock
 from node.errors import Unavailable
-from node.model.video import Placement, Plan, StageRole, VideoConf
+from node.model.video import Placement, Plan, StageRole, VideoConf, in_order
 from node.model.wire.compute import ComputeReply, ComputeRequest, Pictures
+from node.pipeline.graph import check_graph
 from node.roles.edge.stage_runner import Run, StageRunner
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import Frame, Outcome
@@ -76,7 +78,7 @@ class Scene:
         places = {stage: Placement(node=node, role=StageRole.EDGE) for stage, node in zip(PIPELINE, nodes, strict=True)}
         plan = Plan(epoch=1, video_conf=VideoConf(), flow_mapping=places)
         run = Run()
-        await self.runner.run("q-1", PIPELINE, plan, self.frame, deadline=self.clock.monotonic() + 9, run=run)
+        await self.runner.run("q-1", check_graph(PIPELINE, {}), plan, self.frame, deadline=self.clock.monotonic() + 9, run=run)
         return run
 
 
@@ -119,3 +121,58 @@ async def test_a_peer_cannot_tell_fewer_times_than_stages(scene):
     scene.peer.times = 1
     with pytest.raises(Unavailable, match="1 times for 2 stages"):
         await scene.walk("edge-2", "edge-2")
+
+
+@dataclass
+class Forked:
+    """Services that answer when the test says so."""
+
+    waiting: dict[str, asyncio.Future] = field(default_factory=dict)
+
+    async def call(self, stages, values, pictures, *, wanted=(), frame=None, deadline):
+        names = tuple(stage.service for stage in stages)
+        answer = self.waiting[names[0]] = asyncio.get_running_loop().create_future()
+        found = await answer
+        return Outcome(found, {}, (0.5,) * len(names), 0.0, 0.0)
+
+
+GRAPH = {"face_detection": (), "face_alignment": ("face_detection",), "car_detection": (), "motion_detection": ()}
+
+
+async def forked(scene, graph=GRAPH):
+    runner = StageRunner("edge-1", compute := Forked(), scene.peer, scene.clock)
+    checked = check_graph(in_order(graph), graph)
+    places = {stage: Placement(node="edge-1", role=StageRole.HOST) for stage in graph}
+    plan, run = Plan(epoch=1, video_conf=VideoConf(), flow_mapping=places), Run()
+    walk = asyncio.create_task(runner.run("q-1", checked, plan, scene.frame, deadline=9e9, run=run))
+    for _ in range(5):
+        await scene.clock.advance(0)
+    return compute, walk, run
+
+
+async def test_branches_run_at_once_and_their_outputs_are_joined(scene):
+    graph = {stage: before for stage, before in GRAPH.items() if stage != "motion_detection"}
+    compute, walk, run = await forked(scene, graph)
+    assert set(compute.waiting) == {"face_detection", "car_detection"}
+    compute.waiting["car_detection"].set_result({"bbox": [[9, 9, 9, 9]], "label": ["car"], "count_result": {"car": 1}})
+    compute.waiting["face_detection"].set_result({"bbox": [[1, 2, 3, 4]], "pose": [[0, 0, 0]], "count_result": {"up": 1}})
+    await walk
+    assert run.values == {
+        "label": ["car"],
+        "pose": [[0, 0, 0]],
+        "car_detection_bbox": [[9, 9, 9, 9]],
+        "face_detection_bbox": [[1, 2, 3, 4]],
+        "car_detection_count_result": {"car": 1},
+        "face_alignment_count_result": {"up": 1},
+    }
+    assert set(run.stage_s) == {"face_detection", "face_alignment", "car_detection"}
+
+
+async def test_a_branch_that_fails_ends_the_others_and_is_named(scene):
+    graph = {stage: before for stage, before in GRAPH.items() if stage != "motion_detection"}
+    compute, walk, run = await forked(scene, graph)
+    compute.waiting["car_detection"].set_exception(Unavailable("gone"))
+    with pytest.raises(Unavailable, match="gone"):
+        await walk
+    assert run.stage == "car_detection"
+    assert compute.waiting["face_detection"].cancelled()
