@@ -26,9 +26,11 @@ demo: $(CORE) ## a head count on real video across a cloud and two edges; leaves
 	$(BIN)/ecnode assets fetch
 	$(BIN)/ecnode dev --edges 2 --demo video --seconds 30 --out demo-out
 
+# What starts whole nodes and watches their clocks runs alone; the rest shares the cores.
 test: $(TEST) ## all tests but the drills
 	$(BIN)/ecnode assets fetch
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit tests/contract
+	$(BIN)/pytest tests/flow tests/process
 
 test-cv4: $(CV4) ## the pipeline's tests on OpenCV 4.14, in an environment of their own
 	.venv-cv4/bin/ecnode assets fetch

@@ -171,7 +171,9 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     async with AsyncExitStack() as stack:
         yield Scene(stack)
-    assert threading.active_count() == threads
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)  # the one that waited for a child is about to end
+        assert not thread.is_alive(), thread
