@@ -11,8 +11,11 @@ import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from functools import cache
 from itertools import islice
-from typing import Final, TypeVar
+from types import UnionType
+from typing import Annotated, Final, TypeVar, Union, get_args, get_origin
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
@@ -133,8 +136,23 @@ def _keys(part: object) -> int:
         return len(part) + sum(map(_keys, part.values()))
     if isinstance(part, BaseModel):
         given, held = part.model_fields_set, part.__dict__
-        return len(given) + sum([_keys(held.get(name)) for name in given])
+        return len(given) + sum([_keys(held.get(name)) for name in _holders(type(part)) if name in given])
     return sum(map(_keys, part)) if isinstance(part, tuple) else 0
+
+
+@cache
+def _holders(kind: type[BaseModel]) -> tuple[str, ...]:
+    """The fields in which there may be keys, which most of a document's are not."""
+    return tuple(name for name, field in kind.model_fields.items() if not _is_plain(field.annotation))
+
+
+def _is_plain(annotation: object) -> bool:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _is_plain(inner[0])
+    if origin in {tuple, Union, UnionType}:
+        return all(each is Ellipsis or _is_plain(each) for each in inner)
+    return annotation in _LEAVES or (isinstance(annotation, type) and issubclass(annotation, Enum))
 
 
 def read_ref(request: web.Request, most: int, what: str) -> str:

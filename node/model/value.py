@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict, StringConstraints
@@ -46,23 +47,34 @@ class Word(StrEnum):
         return core_schema.enum_schema(cls, list(cls.__members__.values()), sub_type="str", strict=False)
 
 
+_CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS: Final = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
+_SIGNS: Final = _CROCKFORD.encode() * 8  # a random byte as a random sign: 256 is a multiple of 32
+_TIME_BITS: Final = 50
+_RANDOM_BITS: Final = 80
+
 RANDOM_AT_HAND: Final = 256  # parts of ids: a system call for each is felt, also because it lets another thread in
-_RANDOM_BYTES: Final = 10
-_drawn: Final[list[bytes]] = []
+_drawn: Final[list[str]] = []
 os.register_at_fork(after_in_child=_drawn.clear)  # or parent and child would make the same ids
 
 
-def _random() -> bytes:
+def _random() -> str:
     try:
         return _drawn.pop()
     except IndexError:
-        content = os.urandom(_RANDOM_BYTES * RANDOM_AT_HAND)
-        _drawn.extend(content[place : place + _RANDOM_BYTES] for place in range(_RANDOM_BYTES, len(content), _RANDOM_BYTES))
-        return content[:_RANDOM_BYTES]
+        size = _RANDOM_BITS // 5
+        signs = os.urandom(size * RANDOM_AT_HAND).translate(_SIGNS).decode()
+        _drawn.extend(signs[place : place + size] for place in range(size, len(signs), size))
+        return signs[:size]
 
 
-_CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS: Final = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
+def _spelled(number: int, bits: int) -> str:
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(bits - 10, -1, -10)])
+
+
+@lru_cache(maxsize=4)  # what is made in one millisecond begins alike
+def _moment(milliseconds: int) -> str:
+    return _spelled(milliseconds, _TIME_BITS)
 
 
 def new_id(kind: str, wall_seconds: float, entropy: bytes = b"") -> str:
@@ -72,5 +84,5 @@ def new_id(kind: str, wall_seconds: float, entropy: bytes = b"") -> str:
 
     Source: ULID, 48 bits of milliseconds and 80 random bits in Crockford's base 32, lower case.
     """
-    number = (int(wall_seconds * 1000) << 80) | int.from_bytes(entropy or _random(), "big")
-    return f"{kind}-" + "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+    random = _spelled(int.from_bytes(entropy, "big"), _RANDOM_BITS) if entropy else _random()
+    return f"{kind}-{_moment(int(wall_seconds * 1000))}{random}"

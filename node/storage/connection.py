@@ -6,8 +6,9 @@ operation that received it.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import peewee
 
@@ -22,16 +23,8 @@ BUSY_SECONDS: Final = 5  # how long SQLite waits for another process that holds 
 _OUR_FAULTS: Final = ("SQLITE_ERROR", "SQLITE_CONSTRAINT", "SQLITE_MISUSE", "SQLITE_RANGE", "SQLITE_MISMATCH", "SQLITE_TOOBIG")
 
 
-class _Cursor(Protocol):
-    rowcount: int
-
-    def fetchone(self) -> Row | None: ...
-
-    def fetchall(self) -> list[Row]: ...
-
-
-class _Session(Protocol):
-    in_transaction: bool
+# What talking to SQLite may raise: peewee wraps its errors where a statement is peewee's.
+FAULTS: Final = (peewee.PeeweeException, sqlite3.Error)
 
 
 class Reading:
@@ -39,21 +32,26 @@ class Reading:
 
     def __init__(self, database: peewee.SqliteDatabase) -> None:
         self._database = database
-        self._session: Callable[[], _Session] = database.connection
-        self._execute: Callable[[str, Mapping[str, Scalar] | Sequence[Scalar]], _Cursor] = database.execute_sql
+        session = cast("Callable[[], sqlite3.Connection]", database.connection)  # peewee has no types
+        self._session = session()
 
     def rows(self, statement: str, **values: Scalar) -> list[Row]:
         """All rows; the statement bounds how many there can be."""
-        return self._execute(statement, values).fetchall()
+        return self._run(statement, values).fetchall()
 
     def row(self, statement: str, **values: Scalar) -> Row | None:
         """The first row, if there is one."""
-        return self._execute(statement, values).fetchone()
+        found: Row | None = self._run(statement, values).fetchone()
+        return found
 
     def number(self, statement: str, **values: Scalar) -> int:
         """The first column of the first row as an integer; 0 where there is no row or it is NULL."""
         found = self.row(statement, **values)
         return int(found[0] or 0) if found else 0
+
+    def _run(self, statement: str, values: Mapping[str, Scalar] | Sequence[Scalar]) -> sqlite3.Cursor:
+        # not through peewee, which takes as long as SQLite does: the text is compiled by it already
+        return self._session.execute(statement, values)
 
 
 class Writing(Reading):
@@ -61,16 +59,16 @@ class Writing(Reading):
 
     def change(self, statement: str, **values: Scalar) -> int:
         """Runs an INSERT, UPDATE, DELETE or a definition; gives the number of rows that it touched."""
-        return self._execute(statement, values).rowcount
+        return self._run(statement, values).rowcount
 
     def insert(self, statement: str, values: Sequence[Scalar]) -> int:
         """Runs an INSERT whose places are filled in order; gives the number of rows that it added."""
-        return self._execute(statement, values).rowcount
+        return self._run(statement, values).rowcount
 
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open; SQLite ends one by itself after some faults."""
-        return self._session().in_transaction
+        return self._session.in_transaction
 
     def close(self) -> None:
         """Ends the connection; for its owner only."""
@@ -80,7 +78,7 @@ class Writing(Reading):
 def translated(error: Exception, place: str) -> Exception:
     """The error of this project that stands for one of SQLite's; any other error as it is.
 
-    peewee wraps what `execute` raises and keeps the original in `orig`; what a fetch raises comes unwrapped.
+    peewee keeps in `orig` what it wraps; what our own statements raise comes unwrapped.
     """
     original = getattr(error, "orig", error)
     code = getattr(original, "sqlite_errorname", None)

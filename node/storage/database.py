@@ -1,6 +1,6 @@
 """How is something written so that an acknowledgement means it is on the disk, at more than the disk's pace?
 
-One thread owns the only writing connection. It commits bursts: every operation runs in a savepoint of its own inside one
+One thread owns the only writing connection. It commits bursts: every operation but the first runs in a savepoint inside one
 transaction, or shares one with its like as long as none of them fails; so a failing one harms nobody, and nobody is answered
 before the commit that holds his work. Readers have a connection and a thread of their own and see the newest commit; the memory
 store, which other connections cannot see, reads on the writer's thread.
@@ -13,13 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-import peewee
-
 from node import failpoints
 from node.clock import Clock
 from node.errors import Busy, EcnodeError, StorageFailed
 from node.storage import files
-from node.storage.connection import Reading, Writing, connect, translated
+from node.storage.connection import FAULTS, Reading, Writing, connect, translated
 from node.storage.lane import Burst, Joint, Lane, Operation
 from node.storage.migrations import migrate
 
@@ -41,13 +39,14 @@ class _Writer:
         self.place = str(path) if path else "the memory store"
         self._path = path
         self._clock = clock
+        self._kept = False
 
     def open(self) -> None:
         try:
             if self._path is not None and not files.prepare(self._path):
                 self._make(self._path)
             self._connection = self._connected(self._path)
-        except (peewee.PeeweeException, OSError) as error:
+        except (*FAULTS, OSError) as error:
             raise _refusal(error, self.place) from error
 
     def _make(self, path: Path) -> None:
@@ -76,7 +75,7 @@ class _Writer:
     def perform(self, burst: Burst[Writing]) -> None:
         try:
             self._transaction(burst)
-        except (peewee.PeeweeException, EcnodeError) as error:
+        except (*FAULTS, EcnodeError) as error:
             self._undo(burst, error)
             return
         self.commits += 1
@@ -90,6 +89,7 @@ class _Writer:
 
     def _transaction(self, burst: Burst[Writing]) -> None:
         self._connection.change("BEGIN IMMEDIATE")
+        self._kept = False
         alike: list[Operation[Writing]] = []  # neighbours whose work can be done together
         for operation in burst:
             if alike and type(operation.run) is not type(alike[0].run):
@@ -111,30 +111,43 @@ class _Writer:
 
     def _together(self, alike: list[Operation[Writing]]) -> bool:
         several = [operation.run for operation in alike if isinstance(operation.run, Joint)]
-        self._connection.change("SAVEPOINT operation")
+        self._begin()
         try:
             values = type(several[0]).together(self._connection, several)
         except Exception as error:  # whoever caused it is told when his operation is attempted alone
             if not self._connection.in_transaction:
                 raise StorageFailed(str(translated(error, self.place))) from error
             values = None
-        if values is None:
-            self._connection.change("ROLLBACK TO operation")
-        self._connection.change("RELEASE operation")
+        self._end(keep=values is not None)
         for operation, value in zip(alike, values or (), strict=False):
             operation.value = value
         return values is not None
 
     def _attempt(self, operation: Operation[Writing]) -> None:
-        self._connection.change("SAVEPOINT operation")
+        self._begin()
         try:
             operation.value = operation.run(self._connection)
         except Exception as error:  # raised to the caller whose operation it is
             operation.error = translated(error, self.place)
             if not self._connection.in_transaction:  # SQLite has undone the whole burst by itself
                 raise StorageFailed(str(operation.error)) from error
-            self._connection.change("ROLLBACK TO operation")
-        self._connection.change("RELEASE operation")
+        self._end(keep=operation.error is None)
+
+    def _begin(self) -> None:
+        """Begins what may have to be undone alone. Before anything was kept the transaction itself is that."""
+        if self._kept:
+            self._connection.change("SAVEPOINT operation")
+
+    def _end(self, *, keep: bool) -> None:
+        if self._kept:
+            if not keep:
+                self._connection.change("ROLLBACK TO operation")
+            self._connection.change("RELEASE operation")
+        elif keep:
+            self._kept = True
+        else:
+            self._connection.change("ROLLBACK")
+            self._connection.change("BEGIN IMMEDIATE")
 
     def _undo(self, burst: Burst[Writing], error: Exception) -> None:
         """Nothing of the burst was kept: everybody in it hears so, even one who was refused by what is undone now."""
@@ -160,7 +173,7 @@ class _Reader:
     def open(self) -> None:
         try:
             self._connection = connect(str(self._path), query_only=1)
-        except peewee.PeeweeException as error:
+        except FAULTS as error:
             raise _refusal(error, str(self._path)) from error
 
     def perform(self, burst: Burst[Reading]) -> None:

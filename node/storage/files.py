@@ -10,10 +10,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-import peewee
-
 from node.errors import ConfigInvalid, NotBuilt, Problem, StorageFailed
-from node.storage.connection import connect, recovery, translated
+from node.storage.connection import FAULTS, connect, recovery, translated
 from node.storage.migrations import MIGRATIONS
 
 MEMORY: Final = ":memory:"
@@ -87,7 +85,7 @@ def _inspect(path: Path) -> None:
             version = reading.number("SELECT MAX(version) FROM schema_version") if "schema_version" in tables else 0
         finally:
             reading.close()
-    except peewee.PeeweeException as error:
+    except FAULTS as error:
         raise translated(error, place) from error
     if verdict != ("ok",):
         raise StorageFailed(f"{place} is damaged: {str(verdict[0]) if verdict else 'it cannot be read'}", hint=recovery(place))

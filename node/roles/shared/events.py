@@ -11,8 +11,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 from pydantic_core import to_json
@@ -25,8 +24,7 @@ RING_EVENTS: Final = 8192
 RING_BYTES: Final = 8 * 2**20  # a query is about 1 kB, the report of a node 200 bytes
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(NamedTuple):
     """One event, encoded once. `ref` is the record that it tells of; `last` says that nothing comes after it there."""
 
     number: int
