@@ -29,6 +29,8 @@ import click
 import uvloop
 from parts.report import Bar, Row, ratio, row, show
 
+from node import heap
+
 if TYPE_CHECKING:
     from node.roles.shared.events import EventBus
 
@@ -145,6 +147,7 @@ async def serve_door(stop: asyncio.Event, lines: asyncio.Queue[str]) -> None:
         )
         server = HttpServer(config, TOKEN, ports, clock, Metrics())
         await server.start()
+        heap.settle()  # as `ecnode up` does
         click.echo(server.urls[0])
         publisher = asyncio.create_task(_publish(bus, lines))
         await stop.wait()

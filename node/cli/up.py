@@ -57,6 +57,7 @@ def _run_on_a_quick_loop(node: Coroutine[None, None, None]) -> None:
 
 
 async def _run(config: NodeConfig, *, dev: bool, attached: bool) -> None:
+    from node import heap
     from node.app import Node
     from node.clock import SystemClock
     from node.roles.shared.processes import ProcessSpawner
@@ -74,6 +75,7 @@ async def _run(config: NodeConfig, *, dev: bool, attached: bool) -> None:
         click.echo(_banner(node))
         click.echo(f"ready in {clock.monotonic() - began:.1f} s")
         sys.stdout.flush()
+        heap.settle()
 
     try:
         await Node(config, clock, ProcessSpawner(clock), dev=dev).run(stop, opened)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from node import failpoints
 from node.clock import Clock
@@ -226,7 +226,7 @@ class Database:
             Busy: too many operations wait.
             StorageFailed: nothing of the operation was kept.
         """
-        return await self._writing.submit(operation)
+        return cast(T, await self._writing.post(operation))
 
     def post(self, operation: Callable[[Writing], object]) -> asyncio.Future[object]:
         """As `write`, for a caller that must hear of the commit even where nobody awaits it any more."""
@@ -240,7 +240,7 @@ class Database:
             StorageFailed: the disk cannot be read.
         """
         lane = self._reading if self._reading is not None else self._writing
-        return await lane.submit(operation)
+        return cast(T, await lane.post(operation))
 
     @property
     def commits(self) -> int:
