@@ -1,11 +1,12 @@
 """How long does each service take on this machine, at each resolution?
 
-Measured once after start on one picture with a known number of heads, each stage fed by those before it. The figures travel
-with the heartbeat and are the planner's knowledge base.
+Measured once after start on one picture with a known number of heads, each stage fed by those before it, unless this machine
+has measured the same not long ago (`measured.py`). The figures travel with the heartbeat and are the planner's knowledge base.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,9 @@ from node.errors import AssetMissing, EcnodeError
 from node.model.video import Resolution
 from node.model.wire.compute import StageCall
 from node.pipeline.stage import PICTURES, SERVICES
+from node.roles.shared import measured
 from node.roles.shared.compute_service import ComputeService, Outcome, PictureBlobs
+from node.roles.shared.measured import Profile
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +34,19 @@ PATIENCE_S: Final = 60.0  # calls of peers that calibrate at the same moment may
 
 
 async def calibrate(compute: ComputeService, folder: Path, clock: Clock) -> None:
-    """Measures every service, again after a pause where that fails; until it succeeds this node is given no stages."""
+    """Recalls or measures every service, again after a pause where that fails; until then this node is given no stages."""
+    found = await asyncio.to_thread(measured.recall, folder, clock.wall())
+    if found is not None:
+        _publish(compute, found)
+        log.info("calibration recalled", extra={"services": ", ".join(found)})
+        return
     while True:
         try:
             picture = assets.path(folder, PICTURE).read_bytes()
-            await _measure_all(compute, picture, clock)
+            found = await _measure_all(compute, picture, clock)
+            _publish(compute, found)
+            log.info("calibrated", extra={"services": ", ".join(found)})
+            await asyncio.to_thread(measured.keep, folder, found, clock.wall())
             return
         except (OSError, EcnodeError) as error:
             hint = error.hint if isinstance(error, EcnodeError) else ""
@@ -43,12 +54,14 @@ async def calibrate(compute: ComputeService, folder: Path, clock: Clock) -> None
         await clock.sleep(AGAIN_S)
 
 
-async def _measure_all(compute: ComputeService, picture: bytes, clock: Clock) -> None:
-    """Every service at every resolution, each stage fed by those before it.
+def _publish(compute: ComputeService, found: Mapping[str, Profile]) -> None:
+    """All together: a planner that knew half of them would think the other half impossible."""
+    for name, profile in found.items():
+        compute.learn(name, profile.seconds, profile.objects)
 
-    A service whose model is not there is left out and never offered. The figures are published together at the end: a planner
-    that knew half of them would think the other half impossible.
-    """
+
+async def _measure_all(compute: ComputeService, picture: bytes, clock: Clock) -> dict[str, Profile]:
+    """Every service at every resolution, each stage fed by those before it; one whose model is not there is left out."""
     seconds: dict[str, dict[Resolution, float]] = {name: {} for name in SERVICES}
     objects = 0
     for resolution in Resolution:
@@ -65,9 +78,7 @@ async def _measure_all(compute: ComputeService, picture: bytes, clock: Clock) ->
             values |= outcome.values
             pictures |= outcome.pictures
         objects = max((len(given) for source, given in pictures.items() if source != "image"), default=0)
-    for name, profile in seconds.items():
-        compute.learn(name, profile, objects)
-    log.info("calibrated", extra={"services": ", ".join(seconds)})
+    return {name: Profile(seconds=profile, objects=objects) for name, profile in seconds.items()}
 
 
 async def _measure(

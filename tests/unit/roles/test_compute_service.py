@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -46,6 +47,14 @@ def heads(assets) -> bytes:
     return store.path(assets, "calibration.jpg").read_bytes()
 
 
+def models(assets: Path, folder: Path, without: str = "measured-") -> Path:
+    """The models in a folder of their own, where nobody has measured anything."""
+    for place in assets.iterdir():
+        if not place.name.startswith((without, "measured-")):
+            (folder / place.name).symlink_to(place)
+    return folder
+
+
 def soon(seconds: float = 20.0) -> float:
     return CLOCK.monotonic() + seconds
 
@@ -85,20 +94,24 @@ async def test_only_the_pictures_that_are_wanted_and_given_come_back(service, he
     assert {name: len(given) for name, given in found.pictures.items()} == {"faces": len(found.values["bbox"])}
 
 
-async def test_every_resolution_is_calibrated(service, assets):
-    await calibrate(service, assets, CLOCK)
+async def test_every_resolution_is_calibrated_and_recalled_by_the_next_node_without_a_worker(service, assets, arena, tmp_path):
+    folder = models(assets, tmp_path)
+    await calibrate(service, folder, CLOCK)
     detection, alignment, *_ = service.reports()
     assert 0 < detection.profile["360p"] < detection.profile["1080p"]
     assert detection.profile_objects == alignment.profile_objects > 0
+    following = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, folder, workers=1)  # never run: it could answer no call
+    await calibrate(following, folder, CLOCK)
+    assert [(one.name, one.profile, one.profile_objects) for one in following.reports()] == [
+        (one.name, one.profile, one.profile_objects) for one in service.reports()
+    ]
 
 
 async def test_a_service_whose_model_is_not_there_is_not_offered_and_the_others_are(arena, assets, tmp_path):
-    for place in assets.iterdir():
-        if not place.name.startswith("centernet"):
-            (tmp_path / place.name).symlink_to(place)
-    service = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, tmp_path, workers=1)
+    folder = models(assets, tmp_path, without="centernet")
+    service = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, folder, workers=1)
     serving = begin(service.run(), "compute")
-    await calibrate(service, tmp_path, CLOCK)
+    await calibrate(service, folder, CLOCK)
     await end(serving)
     assert [report.name for report in service.reports() if report.profile] == ["face_detection", "face_alignment"]
 
