@@ -10,8 +10,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, StrictBool, StringConstraints, model_validator
 
+from node import g1
 from node.lifecycle import LifeCycle
-from node.model import g1
 from node.model.value import Count, Fraction, Items, Name, Seconds, Text, Value, Word, Word63
 
 PlotId = Annotated[str, StringConstraints(pattern=r"^p-[0-9a-hjkmnp-tv-z]{26}$")]
@@ -118,7 +118,7 @@ class PlotState(Word):
 
 
 _BEFORE_THE_END: Final = (PlotState.INITIALIZED, PlotState.RECEIVED, PlotState.PENDING, PlotState.STARTED, PlotState.RUNNING)
-PLOT_LIFE: Final = LifeCycle(
+PLOT_LIFE: Final[LifeCycle[PlotState]] = LifeCycle(
     "plot",
     PlotState.INITIALIZED,
     {
@@ -145,7 +145,7 @@ class StopState(Word):
     STOPPED = "stopped"
 
 
-STOP_LIFE: Final = LifeCycle(
+STOP_LIFE: Final[LifeCycle[StopState]] = LifeCycle(
     "plot stop",
     StopState.SCHEDULED,
     {
@@ -239,6 +239,20 @@ class Plot(Value):
     updated_at: Seconds
     started_at: Seconds | None = None
     ended_at: Seconds | None = None
+
+
+class LogPlace(Value):
+    """Where the reader of a plot's log stands: all that it needs to go on, and how many lines it did not know so far.
+
+    `offset` is always the end of a line; `part` is how much of the present table is done.
+    """
+
+    offset: Count = 0
+    phase: Annotated[int, Field(ge=0, le=COPY)] = 0
+    table: Annotated[int, Field(ge=0, le=TABLES)] = 0
+    part: Fraction = 0.0
+    buckets: Count = 0
+    unknown: Count = 0
 
 
 class PlotStop(Value):

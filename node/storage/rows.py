@@ -69,6 +69,12 @@ def _nested(kind: type[Value]) -> frozenset[str]:
     return frozenset(name for name, column in columns(kind).items() if isinstance(column, JsonField))
 
 
+@cache
+def _flags(kind: type[Value]) -> frozenset[str]:
+    """The fields that are true or false, which SQLite keeps as 1 or 0."""
+    return frozenset(name for name, field in kind.model_fields.items() if _plain(field.annotation) is bool)
+
+
 def encode(value: Value, only: Collection[str] | None = None) -> dict[str, Scalar]:
     """The columns of `value`, or only some of them."""
     dumped = value.model_dump(mode="json", include=None if only is None else set(only))
@@ -109,12 +115,19 @@ def decode(kind: type[V], row: Sequence[Scalar]) -> V:
     Raises:
         Internal: this release does not understand what is stored.
     """
-    nested = _nested(kind)
+    nested, flags = _nested(kind), _flags(kind)
     fields = (
         f'"{name}":{str(column) if name in nested and column is not None else json.dumps(column)}'
-        for name, column in zip(kind.model_fields, row, strict=True)
+        for name, column in zip(kind.model_fields, (row if not flags else _as_flags(kind, flags, row)), strict=True)
     )
     return parse(kind, "{" + ",".join(fields) + "}")
+
+
+def _as_flags(kind: type[Value], flags: frozenset[str], row: Sequence[Scalar]) -> list[Scalar]:
+    return [
+        bool(column) if name in flags and column is not None else column
+        for name, column in zip(kind.model_fields, row, strict=True)
+    ]
 
 
 def parse(kind: type[V], text: str) -> V:

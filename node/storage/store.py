@@ -13,6 +13,7 @@ from node.storage.files import location
 from node.storage.inbox import Inbox
 from node.storage.members import Members
 from node.storage.outbox import Outbox
+from node.storage.plots import Plots
 from node.storage.queries import Queries
 
 
@@ -29,6 +30,8 @@ class Store:
         self.outbox = Outbox(database)
         self.inbox = Inbox(database)
         self.members = Members(database)
+        self.orders = Plots(database, clock, "overlord")
+        self.plots = Plots(database, clock, "talent")
 
     def healthy(self) -> str | None:
         """A sentence while nothing can be written, else None."""

@@ -14,6 +14,7 @@ import peewee
 
 from node.model.access import Token
 from node.model.member import JoinToken, Member, MemberEvent
+from node.model.plot import Plot, PlotStep, PlotStop, PlotTime
 from node.model.value import Value
 from node.model.video import Event, Query
 from node.storage.rows import JsonField, columns
@@ -227,6 +228,60 @@ class JoinTokenRow(peewee.Model):
         table_name = "join_tokens"
 
 
+class PlotRow(peewee.Model):
+    """A plot as one side has it (`overlord` or `talent`: a node may be both), its request, and every field of `Plot`."""
+
+    number = peewee.AutoField()
+    side = peewee.TextField()
+    request = JsonField()
+
+    class Meta:
+        table_name = "plots"
+        indexes = ((("side", "id"), True), (("side", "task_id"), True), (("side", "state", "number"), False))
+
+
+class PlotTimeRow(peewee.Model):
+    """One time of a plot, every field of `PlotTime`."""
+
+    plot = peewee.ForeignKeyField(PlotRow, column_name="plot", on_delete="CASCADE", index=False)
+
+    class Meta:
+        table_name = "plot_times"
+        primary_key = peewee.CompositeKey("plot", "phase", "table", "kind")
+
+
+class PlotStepRow(peewee.Model):
+    """One step of a plot's life, every field of `PlotStep`."""
+
+    plot = peewee.ForeignKeyField(PlotRow, column_name="plot", on_delete="CASCADE", index=False)
+
+    class Meta:
+        table_name = "plot_steps"
+        primary_key = peewee.CompositeKey("plot", "number")
+
+
+class PlotLogRow(peewee.Model):
+    """Where the reader of a plot's log stands, whose plot it is, and the newest step that this overlord was told of."""
+
+    plot = peewee.ForeignKeyField(PlotRow, column_name="plot", on_delete="CASCADE", index=False, primary_key=True)
+    overlord = peewee.TextField()
+    place = JsonField()
+    told = peewee.IntegerField()
+
+    class Meta:
+        table_name = "plot_logs"
+
+
+class PlotStopRow(peewee.Model):
+    """A stop of one side, every field of `PlotStop`; its plot may be unknown."""
+
+    side = peewee.TextField()
+
+    class Meta:
+        table_name = "plot_stops"
+        primary_key = peewee.CompositeKey("side", "plot")
+
+
 def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
     for name, field in fields.items():
         table._meta.add_field(name, field)
@@ -237,6 +292,10 @@ _derive(EventRow, columns(Event))
 _derive(TokenRow, columns(Token, unique={"id"}))
 _derive(MemberRow, {name: field for name, field in columns(Member).items() if name != "fingerprint"})
 _derive(MemberEventRow, columns(MemberEvent))
+_derive(PlotRow, columns(Plot))
+_derive(PlotTimeRow, columns(PlotTime))
+_derive(PlotStepRow, columns(PlotStep))
+_derive(PlotStopRow, columns(PlotStop))
 _derive(JoinTokenRow, columns(JoinToken, unique={"id"}))
 
 TABLES: Final[tuple[type[peewee.Model], ...]] = (
@@ -257,6 +316,11 @@ TABLES: Final[tuple[type[peewee.Model], ...]] = (
     MemberRow,
     MemberEventRow,
     JoinTokenRow,
+    PlotRow,
+    PlotTimeRow,
+    PlotStepRow,
+    PlotLogRow,
+    PlotStopRow,
 )
 
 

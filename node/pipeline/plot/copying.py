@@ -19,6 +19,7 @@ from node.errors import Conflict, CopyDiffers, DestinationFull
 
 CHUNK: Final = 4 * 2**20
 SYNC_EVERY: Final = 256 * 2**20  # bytes between two places that an interrupted copy goes on from
+FILE_MODE: Final = 0o644
 PART: Final = ".part"
 PLACE: Final = ".part.at"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -60,6 +61,7 @@ def copy(
     size = source.stat().st_size
     if target.exists():
         return _present(source, target, size)
+    source.chmod(FILE_MODE)  # a plotter may have been started where others may read nothing, but harvesters read plots
     if linked and source.stat().st_dev == folder.stat().st_dev and _link(source, target):
         return Copied(size, None, 0)
     try:
@@ -109,7 +111,8 @@ def _link(source: Path, target: Path) -> bool:
 def _write(source: Path, part: Path, place: Path, sync_every: int, progress: Callable[[float], None]) -> tuple[str, int]:
     digest = hashlib.sha256()
     begin = _place(part, place)
-    part.touch(mode=0o644)
+    part.touch()
+    part.chmod(FILE_MODE)
     with source.open("rb") as reading, part.open("r+b", buffering=0) as writing:
         size = os.fstat(reading.fileno()).st_size
         if size:

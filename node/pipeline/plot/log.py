@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from node.model.plot import COPY, TABLES, Plotter
-from node.model.value import Count, Fraction, Value
+from node.model.plot import LogPlace, Plotter
 from node.pipeline.plot.bladebit_log import BLADEBIT
 from node.pipeline.plot.chiapos_log import CHIAPOS
 from node.pipeline.plot.lines import Cursor, Dialect, LogEvent
@@ -31,24 +30,13 @@ _BUCKET: Final = re.compile(r"\tBucket (\d+) ")
 _WITHIN_MOST: Final = 0.95  # of a table by its buckets: the rest is work after the last of them
 
 
-class LogPlace(Value):
-    """Where a reader stands: all that it needs to go on, and what it could not read so far."""
-
-    offset: Count = 0
-    phase: Count = 0
-    table: Count = 0
-    part: Fraction = 0.0
-    buckets: Count = 0
-    unknown: Count = 0
-
-
 class LogReader:
     """Reads one log, from `place` on."""
 
     def __init__(self, plotter: Plotter, place: LogPlace | None = None) -> None:
         self._dialect = DIALECTS[plotter]
         place = place or LogPlace()
-        self._cursor = Cursor(min(place.phase, COPY), min(place.table, TABLES), place.part, place.buckets)
+        self._cursor = Cursor(place.phase, place.table, place.part, place.buckets)
         self._offset = place.offset
         self._unknown = place.unknown
         self._rest = b""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from plotting import FARMER, POOL, needs_plotter
 from pydantic import ValidationError
 
-from node.model import g1
+from node import g1
 from node.model.plot import PLOT_LIFE, PlotRequest, PlotState, PlotTime, TimeKind, largest_stripe, time_columns, wide
 
 SECRET = "03" * 32

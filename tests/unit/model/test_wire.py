@@ -37,6 +37,13 @@ def test_every_method_has_callers_and_only_the_cloud_gives_orders() -> None:
         "job.stop",
         "job.picture",
         "member.roster",
+        "plot.cached",
+        "plot.control",
+        "plot.create",
+        "plot.log",
+        "plot.pending",
+        "plot.status",
+        "plot.stop",
         "relay.give",
         "relay.give_data",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import StrictBool
 
 from node.errors import Internal
 from node.model.value import Count, Items, Seconds, Text, Value, Word
@@ -27,6 +28,7 @@ class Sample(Value):
     age: Seconds | None = None
     inner: Inner
     maybe: Inner | None = None
+    flag: StrictBool = False
 
 
 inners = st.builds(Inner, words=st.lists(st.text(max_size=5), max_size=3).map(tuple))
@@ -38,6 +40,7 @@ samples = st.builds(
     age=st.none() | st.floats(0, 1e9),
     inner=inners,
     maybe=st.none() | inners,
+    flag=st.booleans(),
 )
 
 
@@ -60,4 +63,4 @@ def test_the_row_in_order_is_the_one_by_name(sample: Sample) -> None:
 
 def test_a_row_that_this_release_does_not_understand_is_an_internal_error() -> None:
     with pytest.raises(Internal, match="stored sample"):
-        decode(Sample, ["l", "green", 1, None, "{}", None])
+        decode(Sample, ["l", "green", 1, None, "{}", None, 0])

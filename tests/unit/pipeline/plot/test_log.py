@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.model.plot import Plotter, PlotTime, wide
+from node.model.plot import LogPlace, Plotter, PlotTime, wide
 from node.pipeline.plot.lines import At, Closed, Cursor, Found, LogEvent, Stalled, Took
-from node.pipeline.plot.log import DIALECTS, LINE_MOST, LogPlace, LogReader
+from node.pipeline.plot.log import DIALECTS, LINE_MOST, LogReader
 
 LOGS = Path(__file__).parent / "logs"
 PLOT_ID = "d21b32d7037fc43d1f52630f07ea2fa25b59c45c4e061262a69b9a4ab314a6c6"
