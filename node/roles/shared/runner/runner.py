@@ -1,0 +1,323 @@
+"""How does a role start a program, find it again after a restart, stop it, and learn how it ended?
+
+`start` gives a `Run` once the program is under way, `adopt` gives the same for one that an earlier life of the node started.
+Ending the node ends no run. All that is kept lies in the run's folder; the caller makes the folder, and removes it when
+nobody asks any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from node.clock import Clock
+from node.errors import ChildLost, Conflict
+from node.model.process import Facts, Limits
+from node.roles.shared.runner import shim
+from node.roles.shared.runner.identity import Identity, boot_id
+from node.roles.shared.runner.sandbox import Box
+from node.roles.shared.runner.tree import Tree, cgroup_root
+from node.roles.shared.runner.zygote import REQUEST_BYTES
+
+log = logging.getLogger(__name__)
+
+ANSWER_S: Final = 10.0  # for a fork on a machine that is in trouble
+ANSWER_BYTES: Final = 4096
+GRACE_S: Final = 5.0
+_ZYGOTE: Final = "node.roles.shared.runner.zygote"
+_PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "TZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is to run: the command, where, with which environment and nothing of the node's, and what it may use.
+
+    `folder` is the run's own, with nothing in it of an earlier run. `output` gets standard output and error, `notes` is what
+    the program finds open under descriptor 3; both are appended to. `watched` is the folder whose disk use is limited.
+    """
+
+    folder: Path
+    argv: Sequence[str]
+    cwd: Path
+    output: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    notes: Path | None = None
+    watched: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    box: Box = field(default_factory=Box)
+
+    def request(self, cgroup: str) -> bytes:
+        """What the zygote is sent.
+
+        Raises:
+            Conflict: more than it takes.
+        """
+        content = json.dumps(
+            {
+                "folder": str(self.folder),
+                "argv": [os.fspath(word) for word in self.argv],
+                "cwd": str(self.cwd),
+                "output": str(self.output),
+                "environment": dict(self.environment),
+                "notes": str(self.notes or os.devnull),
+                "watched": str(self.watched or ""),
+                "limits": self.limits.model_dump(mode="json"),
+                "box": asdict(self.box),
+                "cgroup": cgroup,
+            }
+        ).encode()
+        if len(content) > REQUEST_BYTES:
+            raise Conflict(f"a command and environment of {len(content)} bytes", hint=f"at most {REQUEST_BYTES}")
+        return content
+
+
+class Run:
+    """A program that is under way, or was when it was found."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], clock: Clock) -> None:
+        self.folder = folder
+        self.shim = Identity(int(identity["pid"]), int(identity["started"]), str(identity["boot"]))
+        self.main = Identity(int(identity["main"]), int(identity["main_started"]), str(identity["boot"]))
+        self._cgroup = str(identity["cgroup"])
+        self._clock = clock
+        self._order = int((shim.read(str(folder), shim.ORDER) or {"number": 0})["number"])
+
+    @property
+    def pid(self) -> int:
+        """The program's own process."""
+        return self.main.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether its shim is there, which is there to the end."""
+        return self.shim.alive
+
+    async def wait(self) -> Facts:
+        """How it ended, once it has; at once where that was before. May be asked as often as one likes."""
+        descriptor = self.shim.open()
+        if descriptor is not None:
+            try:
+                await _readable(descriptor)
+            finally:
+                os.close(descriptor)
+        return self._facts()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, grace: float = GRACE_S) -> None:
+        """Asks everybody in it to end, and kills after `grace` seconds who has not. Harmless when repeated or late."""
+        self._tell({"action": "stop", "signal": int(number), "grace": grace})
+
+    def suspend(self) -> None:
+        """Freezes everybody in it; wall time goes on."""
+        self._tell({"action": "suspend"})
+
+    def resume(self) -> None:
+        """Lets everybody in it go on."""
+        self._tell({"action": "resume"})
+
+    def _tell(self, content: Mapping[str, object]) -> None:
+        self._order += 1
+        shim.order(str(self.folder), {"number": self._order, **content})
+        self.shim.signal(signal.SIGUSR1)
+
+    def _facts(self) -> Facts:
+        found = shim.read(str(self.folder), shim.EXIT)
+        try:
+            if found is not None:
+                return Facts.model_validate(found)
+        except ValidationError as error:
+            log.error("the facts of a run cannot be read", extra={"folder": str(self.folder), "reason": str(error)[:200]})
+        self._end_what_is_left()
+        return Facts(lost=True, ended_at=self._clock.wall())
+
+    def _end_what_is_left(self) -> None:
+        """The shim was killed: the kernel killed the program with it, others may be left."""
+        if self.shim.boot != boot_id():
+            return
+        self.main.signal(signal.SIGKILL)
+        if self._cgroup:
+            tree = Tree(0, self._cgroup)
+            tree.kill()
+            tree.remove()
+
+
+class Runner:
+    """Starts programs on this machine and finds them again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._zygote: _Zygote | None = None
+        self._starting = asyncio.Lock()
+        self._cgroups: str | None = None
+
+    async def start(self, program: Program) -> Run:
+        """The run of `program`, which is under way.
+
+        A program that cannot be executed is a run too: its facts hold the error.
+
+        Raises:
+            Conflict: the folder has seen a run already.
+            ChildLost: no process could be started.
+        """
+        cgroups = self._cgroup_root()
+        cgroup = f"{cgroups}/ecnode-{os.urandom(8).hex()}" if cgroups else ""
+        request = program.request(cgroup)
+        try:
+            answer = await (await self._ready()).ask(request)
+        except ChildLost:  # the zygote had gone; a run that it began all the same keeps its claim
+            answer = await (await self._ready()).ask(request)
+        if answer.get("refused") == "claimed":
+            raise Conflict(f"{program.folder.name} was started already", hint="a run is started once, in a folder of its own")
+        if "identity" not in answer:
+            raise ChildLost(f"the program cannot be started: {answer.get('refused', 'no answer')}")
+        return Run(program.folder, answer["identity"], self._clock)
+
+    def adopt(self, folder: Path) -> Run | None:
+        """The run that was started in `folder`, over or not; None where none ever was."""
+        found = shim.read(str(folder), shim.IDENTITY)
+        return Run(folder, found, self._clock) if found else None
+
+    def forbid(self, folder: Path) -> Run | None:
+        """Sees to it that nothing is ever started in `folder`, however late; the run that was started before, else None."""
+        nobody = {"pid": 0, "started": 0, "boot": boot_id(), "main": 0, "main_started": 0, "cgroup": ""}
+        with suppress(FileExistsError):
+            shim.claim(str(folder), nobody)
+        found = self.adopt(folder)
+        return found if found is not None and found.shim.pid else None
+
+    async def stop(self) -> None:
+        """Ends what starts programs, and no program. Harmless when repeated."""
+        if self._zygote is not None:
+            await self._zygote.stop(self._clock)
+            self._zygote = None
+
+    def _cgroup_root(self) -> str:
+        if self._cgroups is None:
+            self._cgroups = cgroup_root()
+            log.info("runs in control groups" if self._cgroups else "no control groups", extra={"folder": self._cgroups})
+        return self._cgroups
+
+    async def _ready(self) -> _Zygote:
+        async with self._starting:
+            if self._zygote is not None and not self._zygote.alive:
+                await self._zygote.stop(self._clock)
+                self._zygote = None
+            if self._zygote is None:
+                self._zygote = await _Zygote.spawn(self._clock)
+            return self._zygote
+
+
+class _Zygote:
+    def __init__(self, process: asyncio.subprocess.Process, channel: socket.socket, clock: Clock) -> None:
+        self._process = process
+        self._channel = channel
+        self._clock = clock
+        self._sending = asyncio.Lock()
+
+    @classmethod
+    async def spawn(cls, clock: Clock) -> _Zygote:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                _ZYGOTE,
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise ChildLost(f"cannot start the process that starts programs: {error}") from error
+        finally:
+            theirs.close()
+        return cls(process, ours, clock)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def ask(self, request: bytes) -> dict[str, Any]:
+        """What the shim of a request answers.
+
+        Raises:
+            ChildLost: nobody does.
+        """
+        ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            try:
+                await self._send(request, theirs)
+            finally:
+                os.close(theirs)
+            async with self._clock.timeout(ANSWER_S):
+                await _readable(ours)
+            content = os.read(ours, ANSWER_BYTES)
+        except (TimeoutError, OSError) as error:
+            raise ChildLost(f"no program is started here: {error or 'no answer in time'}") from error
+        finally:
+            os.close(ours)
+        if not content:
+            raise ChildLost("the process that starts programs has ended")
+        answer: dict[str, Any] = json.loads(content)
+        return answer
+
+    async def _send(self, request: bytes, reply: int) -> None:
+        async with self._sending:
+            while True:
+                try:
+                    socket.send_fds(self._channel, [request], [reply])
+                except BlockingIOError:
+                    await _writable(self._channel.fileno())
+                else:
+                    return
+
+    async def stop(self, clock: Clock) -> None:
+        self._channel.close()
+        try:
+            async with clock.timeout(1.0):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, _set, done)
+    try:
+        await done
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(descriptor, _set, done)
+    try:
+        await done
+    finally:
+        loop.remove_writer(descriptor)
+
+
+def _set(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
