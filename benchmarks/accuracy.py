@@ -1,7 +1,7 @@
 """How much do the services find at each resolution, and how does their time grow with the number of objects?
 
-The figures of `SERVICES` in node/pipeline/stage.py come from here (docs/decisions/0005 and 0008). Frames of the collage, and of
-the street for car_detection, are resized, coded as JPEG and decoded, as a frame is on its way to a worker; what a clip has not
+The figures of `SERVICES` in node/pipeline/stage.py come from here (docs/decisions/0005, 0008 and 0018). Frames of the collage,
+and of the street for car_detection, are resized, coded as JPEG and decoded, as a frame is on its way to a worker; what a clip has not
 is enlarged. The street has no truth: each model is judged by what it finds at 1080p.
 
 `python benchmarks/accuracy.py [--quick] [--json]`, with the assets where ECNODE_NODE__ASSETS_DIR says.
@@ -16,6 +16,7 @@ import platform
 import time
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -27,6 +28,7 @@ from node.model.video import Resolution
 from node.pipeline.video.centernet import SIZES
 from node.pipeline.video.codec import decode_jpeg, encode_jpeg, resize
 from node.pipeline.video.faces import FaceAlignment, FaceDetection, crop_face
+from node.pipeline.video.motion import MotionDetection
 from node.pipeline.video.opencv import cv2
 from node.pipeline.video.service import Picture
 from node.pipeline.video.source import open_source, pictures
@@ -146,6 +148,53 @@ class StreetBench:
         return found, 1000 * float(np.median(spent))
 
 
+class MotionBench:
+    """motion_detection over whole clips, one picture after the other as it compares them."""
+
+    CLIPS = ("bikes.mp4", "collage.mp4")
+    SAME_MOTION = 0.3  # overlap: the edge of a moving thing is where the threshold happens to cut
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self._folder, self._most = folder, most
+
+    def measure(self) -> dict[str, float]:
+        """Share of the blobs of 1080p that are found elsewhere too, blobs per picture, time."""
+        best, _ = self._detect(Resolution.P1080)
+        total = sum(map(len, best))
+        figures: dict[str, float] = {"motion_detection blobs": total}
+        for resolution in Resolution:
+            found, milliseconds = self._detect(resolution)
+            agree = sum(
+                any(_overlap(box, other) >= self.SAME_MOTION for other in others)
+                for boxes, others in zip(best, found, strict=True)
+                for box in boxes
+            )
+            name = f"motion_detection {resolution}"
+            figures |= {f"{name} agree": agree / total, f"{name} per frame": sum(map(len, found)) / len(found)}
+            figures[f"{name} ms"] = milliseconds
+        return figures
+
+    def _detect(self, resolution: Resolution) -> tuple[list[Boxes], float]:
+        found: list[Boxes] = []
+        spent = []
+        for name in self.CLIPS:
+            detection = MotionDetection(self._folder, 0)
+            with open_source(str(path(self._folder, name)), loop=False) as clip:
+                for frame in islice(pictures(clip), self._most):
+                    picture, scale = _as_sent(frame, resolution)
+                    begun = time.process_time()
+                    values, _ = detection.run({"stream": name}, {"image": [picture]})
+                    spent.append(time.process_time() - begun)
+                    found.append((np.array(values["bbox"], float).reshape(-1, 4) / scale).tolist())
+        return found, 1000 * float(np.median(spent))
+
+
+def _overlap(box: Sequence[float], other: Sequence[float]) -> float:
+    (x0, y0, x1, y1), (u0, v0, u1, v1) = box, other
+    both = max(min(x1, u1) - max(x0, u0), 0) * max(min(y1, v1) - max(y0, v0), 0)
+    return both / ((x1 - x0) * (y1 - y0) + (u1 - u0) * (v1 - v0) - both)
+
+
 def _as_sent(frame: Picture, resolution: Resolution) -> tuple[Picture, NDArray[np.float64]]:
     """The frame as a worker gets it, and the factors of a box from the clip's pixels to its."""
     factors = np.tile(np.array(resolution.size) / (frame.shape[1], frame.shape[0]), 2)
@@ -161,6 +210,7 @@ def main() -> None:
     folder = Path(os.environ.get("ECNODE_NODE__ASSETS_DIR", "~/.cache/ecnode/assets")).expanduser()
     fetch(folder, partial(click.echo, err=True))
     figures = Bench(folder, 50 if given.quick else 10).measure()
+    figures |= MotionBench(folder, 100 if given.quick else 250).measure()
     if missing(folder, optional=True):
         click.echo("car_detection is left out: its model is not there, because npm cannot be had here", err=True)
     else:

@@ -16,6 +16,7 @@ from node.app.peers import OpenTransport, Peers, TransportFactory, known_peers
 from node.clock import Clock
 from node.config import NodeConfig
 from node.model.cluster import NodeReport, Role
+from node.pipeline import catalogue
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.blobs import BlobService
 from node.roles.shared.compute_service import ComputeService
@@ -91,7 +92,9 @@ class Ground:
         arena = FrameArena()
         held.callback(arena.close)
         workers = config.edge.workers or max(1, cores - 1)
-        compute = ComputeService(spawner, arena, clock, config.node.assets_dir, workers)
+        tables = {name: table.model_dump(mode="json") for name, table in config.services.items()}
+        catalogue.install(tables)
+        compute = ComputeService(spawner, arena, clock, config.node.assets_dir, workers, tables)
         compute.register(transport)
         return cls(
             config=config,

@@ -106,10 +106,15 @@ def cloud_faults(cloud: CloudConfig, known: Known) -> Iterator[Fault]:
         )
 
 
-def service_faults(services: Collection[str], known: Known) -> Iterator[Fault]:
-    """[services]: is there such a service?"""
-    for name in services:
-        if known.services is not None and name not in known.services:
+def service_faults(services: Mapping[str, object], known: Known) -> Iterator[Fault]:
+    """[services]: is there such a service, or somebody who implements it?"""
+    for name, table in services.items():
+        if known.services is None or name in known.services:
+            continue
+        if isinstance(table, dict) and table.get("implementation"):
+            missing = [field for field in ("needs", "gives") if not table.get(field)]
+            yield from (Fault(("services", name, field), "is required with an implementation") for field in missing)
+        else:
             advice = did_you_mean(name, known.services) or f"; there are: {', '.join(sorted(known.services))}"
             yield Fault(("services", name), f"unknown service{advice}")
 

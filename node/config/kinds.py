@@ -123,6 +123,8 @@ Size = Annotated[
 Folder = Annotated[Path, BeforeValidator(_expanded), WithJsonSchema({"type": "string"})]
 NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,62}$")]
+Words = Annotated[tuple[Identifier, ...], BeforeValidator(one_or_many), AfterValidator(_without_repeats)]
+ServicePlace = Annotated[str, StringConstraints(pattern=r"^([A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)?$", max_length=300)]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 LabelText = Annotated[str, StringConstraints(max_length=200)]
 Roles = Annotated[

@@ -42,8 +42,10 @@ from node.config.kinds import (
     PublicKey,
     Resolution,
     Roles,
+    ServicePlace,
     Size,
     Texts,
+    Words,
     one_or_many,
     unbuilt,
 )
@@ -276,8 +278,27 @@ class EdgeConfig(Section):
 
 
 class ServiceConfig(Section):
-    """[services.NAME]: one compute service of the node."""
+    """[services.NAME]: one compute service of the node; with an `implementation` one of the user's own.
 
+    Where a cloud plans it and where an edge or the cloud runs it, the table must stand.
+    """
+
+    implementation: ServicePlace = Field(
+        "",
+        description="Who computes: `package.module:function`, or a class with `run`; empty: this program. Only the workers "
+        "import it.",
+    )
+    folder: Folder | None = Field(None, description="Where its module lies, if it is not installed.")
+    needs: Words = Field((), max_length=16, description="Its inputs, such as image; required of a new one.")
+    gives: Words = Field((), max_length=16, description="Its outputs, such as bbox; required of a new one.")
+    models: int = Field(1, ge=1, le=64, description="Variants of its model, from the lightest to the heaviest.")
+    accuracy: float = Field(1.0, gt=0, le=1, description="Share that an implementation of one's own finds.")
+    fixed_share: float = Field(1.0, ge=0, le=1, description="Share of its time that does not grow with the number of objects.")
+    escalate_below: float = Field(
+        0.0, ge=0, le=1, description="Mean prob below which the next heavier model looks again; 0: never."
+    )
+    cpu: float = Field(1.0, gt=0, le=256, description="Cores that one call takes, as the planner is told.")
+    memory: Annotated[Size, Field(ge=0)] = Field(0, description="Memory that one worker takes for it.")
     replicas: Annotated[int, unbuilt(1, "edge.workers sets the workers of all services together")] = Field(
         1, description="Workers of this service alone; 1 is built into this release."
     )

@@ -47,11 +47,14 @@ class SourceState(Word):
 class ServiceReport(Value):
     """One compute service of a node: how quick it is and how busy.
 
-    `profile` holds the measured seconds per call at each resolution for `profile_objects` objects.
+    `profile` holds the measured seconds per call at each resolution for `profile_objects` objects; `cpu` cores and `memory_mib`
+    are what a worker is said to take for it.
     """
 
     name: Word63
     models: Count = 1
+    cpu: Seconds = 1.0
+    memory_mib: Seconds = 0.0
     profile: Annotated[dict[Resolution, Duration], Field(max_length=len(Resolution))] = {}
     profile_objects: Count = 0
     queued: Count = 0

@@ -23,6 +23,7 @@ from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rej
 from node.model.video import Outcome, Plan, Result, Tally
 from node.model.wire.job import JOB_PROGRESS, Failure, JobProgress, JobProgressReply, JobStart
 from node.pipeline.graph import check_graph
+from node.pipeline.stage import CLIP, SERVICES
 from node.pipeline.video.profile import objects_of
 from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner
@@ -101,6 +102,8 @@ class Job:
         self._plans = {start.plan.epoch: start.plan}
         self._plan = start.plan
         self._count = _Count()
+        clips = any("clip" in SERVICES[stage].needs for stage in self._graph.stages)
+        self._clip: deque[bytes] | None = deque(maxlen=CLIP) if clips else None
         self._mailbox: Capture | None = None
         self._working: set[asyncio.Task[None]] = set()
         self._results: deque[Result] = deque()
@@ -216,7 +219,8 @@ class Job:
         return f"{self.query}/{self.attempt}"
 
     def _tap(self) -> None:
-        encoding = "jpeg" if self._runner.frame_leaves(self._graph.stages, self._plan) else "raw"
+        coded = self._clip is not None or self._runner.frame_leaves(self._graph.stages, self._plan)
+        encoding = "jpeg" if coded else "raw"
         self._reader.tap(self._key, self, (self._plan.video_conf, self._plan.epoch, encoding))
 
     def _drop_waiting(self) -> None:
@@ -239,6 +243,8 @@ class Job:
         capture = work.capture
         plan = self._plans.get(capture.epoch, self._plan)
         deadline = capture.captured + FRAME_LIFE_S
+        if self._clip is not None:
+            work.run.pictures["clip"] = _with_newest(self._clip, capture)
         try:
             await self._runner.run(self.query, self._graph, plan, capture.frame, deadline=deadline, run=work.run)
             result = self._result(capture, plan, work.run)
@@ -406,3 +412,9 @@ class Job:
             failures=tuple(self._failures),
             outcome=outcome,
         )
+
+
+def _with_newest(clip: deque[bytes], capture: Capture) -> tuple[bytes, ...]:
+    """The clip that this picture, a JPEG, ends."""
+    clip.append(bytes(capture.frame.lease.read(capture.frame.size)))
+    return tuple(clip)

@@ -124,24 +124,31 @@ class StageRunner:
         mapping = walk.plan.flow_mapping
         calls = tuple(StageCall(service=stage, model_id=mapping[stage].model_id) for stage in here)
         if segment.node == self._here:
-            own = await self._run_here(calls, segment.wanted, walk.frame, walk.deadline, run)
+            own = await self._run_here(walk, calls, segment.wanted, run)
         else:
             async with self.credit.spend(segment.node, f"{walk.query}/{here[0]}"):
-                own = await self._run_elsewhere(segment.node, calls, segment.wanted, walk.frame, walk.deadline, run)
+                own = await self._run_elsewhere(walk, segment.node, calls, segment.wanted, run)
         spent = self._clock.monotonic() - began
         run.stage_s.update(zip(here[1:], own[1:], strict=True))
         run.stage_s[here[0]] = max(own[0], spent - sum(own[1:]))
 
-    async def _run_here(
-        self, stages: Sequence[StageCall], wanted: Collection[str], frame: Frame, deadline: float, run: Run
-    ) -> Sequence[float]:
-        outcome = await self._compute.call(stages, run.values, run.pictures, wanted=wanted, frame=frame, deadline=deadline)
+    async def _run_here(self, walk: _Walk, stages: Sequence[StageCall], wanted: Collection[str], run: Run) -> Sequence[float]:
+        outcome = await self._compute.call(
+            stages,
+            run.values,
+            run.pictures,
+            wanted=wanted,
+            frame=walk.frame,
+            stream=walk.query,
+            deadline=walk.deadline,
+        )
         run.add(outcome.values, outcome.pictures)
         return outcome.stage_seconds
 
-    async def _run_elsewhere(  # noqa: PLR0917 - as `_run_here`, and where
-        self, node: str, stages: Sequence[StageCall], wanted: Collection[str], frame: Frame, deadline: float, run: Run
+    async def _run_elsewhere(
+        self, walk: _Walk, node: str, stages: Sequence[StageCall], wanted: Collection[str], run: Run
     ) -> Sequence[float]:
+        frame = walk.frame
         specs = [SERVICES[stage.service] for stage in stages]
         needs = inputs_of(specs)
         pictures = {name: given for name, given in run.pictures.items() if name in needs}
@@ -154,10 +161,11 @@ class StageRunner:
             values={name: value for name, value in run.values.items() if name in needs},
             pictures=tuple(Pictures(name=name, count=len(given)) for name, given in pictures.items()),
             wanted=tuple(sorted(wanted)),
+            stream=walk.query if any(spec.remembers for spec in specs) else "",
         )
         blobs = [blob for given in pictures.values() for blob in given]
         run.bytes_moved += sum(len(blob) for blob in blobs)
-        timeout = max(deadline - self._clock.monotonic(), 0.001)
+        timeout = max(walk.deadline - self._clock.monotonic(), 0.001)
         answer = await self._transport.call(node, COMPUTE_RUN, request, blobs=blobs, timeout=timeout)
         if len(answer.body.stage_seconds) != len(stages):
             raise Unavailable(f"'{node}' told {len(answer.body.stage_seconds)} times for {len(stages)} stages")

@@ -20,7 +20,7 @@ from node.clock import Clock
 from node.errors import AssetMissing, EcnodeError
 from node.model.video import Resolution
 from node.model.wire.compute import StageCall
-from node.pipeline.stage import PICTURES, SERVICES
+from node.pipeline.stage import CLIP, PICTURES, SERVICES, SOURCE_GIVES
 from node.roles.shared import measured
 from node.roles.shared.compute_service import ComputeService, Outcome, PictureBlobs
 from node.roles.shared.measured import Profile
@@ -66,18 +66,19 @@ async def _measure_all(compute: ComputeService, picture: bytes, clock: Clock) ->
     objects = 0
     for resolution in Resolution:
         values: dict[str, JsonValue] = {}
-        pictures: dict[str, tuple[bytes, ...]] = {"image": (picture,)}
+        pictures: dict[str, tuple[bytes, ...]] = {"image": (picture,), "clip": (picture,) * CLIP}
         for name in tuple(seconds):
             try:
                 outcome, spent = await _measure(compute, name, values, pictures, resolution=resolution, clock=clock)
             except AssetMissing as error:
-                log.warning("service not offered", extra={"service": name, "reason": error.message})
+                log.info("service not offered", extra={"service": name, "reason": error.message, "hint": error.hint})
+                compute.refuse(name, f"{error.message}; {error.hint}" if error.hint else error.message)
                 del seconds[name]
                 continue
             seconds[name][resolution] = spent
             values |= outcome.values
             pictures |= outcome.pictures
-        objects = max((len(given) for source, given in pictures.items() if source != "image"), default=0)
+        objects = max((len(given) for source, given in pictures.items() if source not in SOURCE_GIVES), default=0)
     return {name: Profile(seconds=profile, objects=objects) for name, profile in seconds.items()}
 
 

@@ -74,17 +74,27 @@ class _Figures:
 class ComputeService:
     """The services of one node."""
 
-    def __init__(self, spawner: Spawner, arena: FrameArena, clock: Clock, assets_dir: Path, workers: int) -> None:
+    def __init__(  # noqa: PLR0917 - what it takes to start workers
+        self,
+        spawner: Spawner,
+        arena: FrameArena,
+        clock: Clock,
+        assets_dir: Path,
+        workers: int,
+        tables: Mapping[str, JsonValue] = {},
+    ) -> None:
+        """`tables` are those of the config's `[services]`, for the workers: `catalogue.install` has declared them here."""
         self._clock = clock
         self._pool = WorkerPool(
             spawner,
             clock,
             workers,
             "node.roles.shared.compute_child",
-            {"assets": str(assets_dir), "slots": arena.slots, "slot_bytes": arena.slot_bytes},
+            {"assets": str(assets_dir), "slots": arena.slots, "slot_bytes": arena.slot_bytes, "services": dict(tables)},
             {"arena": arena.descriptor},
         )
         self._figures = {name: _Figures() for name in SERVICES}
+        self._refused: dict[str, str] = {}
 
     def register(self, transport: Transport) -> None:
         """Has peers' calls answered; only before the transport starts."""
@@ -109,12 +119,22 @@ class ComputeService:
         self._figures[service].profile = dict(profile)
         self._figures[service].objects = objects
 
+    def refuse(self, service: str, reason: str) -> None:
+        """Remembers why this node does not offer a service."""
+        self._refused[service] = reason
+
+    def refused(self) -> Mapping[str, str]:
+        """The services that this node does not offer, each with the reason."""
+        return self._refused
+
     def reports(self) -> tuple[ServiceReport, ...]:
         """What the heartbeat says of the services that this node offers: those that it has measured."""
         return tuple(
             ServiceReport(
                 name=name,
                 models=SERVICES[name].models,
+                cpu=SERVICES[name].cpu,
+                memory_mib=SERVICES[name].memory_mib,
                 profile=dict(figures.profile),
                 profile_objects=figures.objects,
                 queued=self._pool.queued,
@@ -135,13 +155,14 @@ class ComputeService:
         wanted: Collection[str] = (),
         frame: Frame | None = None,
         image_size: tuple[int, int] | None = None,
+        stream: str = "",
         deadline: float,
     ) -> Outcome:
         """Runs stages one after the other in one worker, on those of the inputs that they need.
 
         Pictures are JPEG; of those that the stages give, the `wanted` ones come back. The input `image` is `frame` where one
         is given; an `image` among the pictures is scaled to `image_size` (width, height) before a stage sees it, and before
-        its time is taken.
+        its time is taken. `stream` names the pictures that belong together, for services that remember.
 
         Raises:
             NotFound: there is no such service.
@@ -156,6 +177,7 @@ class ComputeService:
             "values": {name: value for name, value in values.items() if name in needs},
             "pictures": entries,
             "wanted": list(wanted),
+            "stream": stream,
         }
         figures = [self._figures[stage.service] for stage in stages]
         for each in figures:
@@ -188,7 +210,14 @@ class ComputeService:
         if self._pool.queued >= PEERS_SHARE:
             raise Busy(f"{self._pool.queued} calls wait here already", hint="run the stage on another node")
         pictures = unpack(request.pictures, call.blobs)
-        outcome = await self.call(request.stages, request.values, pictures, wanted=request.wanted, deadline=call.deadline)
+        outcome = await self.call(
+            request.stages,
+            request.values,
+            pictures,
+            wanted=request.wanted,
+            stream=f"{call.peer.name}/{request.stream}",  # no peer touches what another one's pictures left
+            deadline=call.deadline,
+        )
         counts = tuple(Pictures(name=name, count=len(given)) for name, given in outcome.pictures.items())
         reply = ComputeReply(
             values=dict(outcome.values),

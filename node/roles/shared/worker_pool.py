@@ -156,7 +156,7 @@ class WorkerPool:
         if answer is None:
             raise ChildLost("a worker died over a call")
         if answer.header["op"] == "error":
-            work.fail(from_wire(str(answer.header["code"]), str(answer.header["message"])))
+            work.fail(from_wire(str(answer.header["code"]), str(answer.header["message"]), str(answer.header.get("hint", ""))))
         elif not work.done.done():
             work.done.set_result((answer, waited))
         work.release()

@@ -11,8 +11,10 @@ import pytest
 
 from node import assets as store
 from node.clock import SystemClock
-from node.errors import Busy, ChildLost, DeadlineExceeded, Invalid, NotFound, TooLarge
+from node.errors import AssetMissing, Busy, ChildLost, DeadlineExceeded, Invalid, NotFound, TooLarge
 from node.model.wire.compute import StageCall
+from node.pipeline import catalogue, stage
+from node.pipeline.stage import SERVICES
 from node.roles.shared import worker_pool
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate
@@ -113,7 +115,11 @@ async def test_a_service_whose_model_is_not_there_is_not_offered_and_the_others_
     serving = begin(service.run(), "compute")
     await calibrate(service, folder, CLOCK)
     await end(serving)
-    assert [report.name for report in service.reports() if report.profile] == ["face_detection", "face_alignment"]
+    assert [report.name for report in service.reports() if report.profile] == [
+        "face_detection",
+        "face_alignment",
+        "motion_detection",
+    ]
 
 
 async def test_a_call_whose_deadline_has_passed_is_not_executed(service, heads):
@@ -197,3 +203,55 @@ async def test_crops_that_unpack_to_gigabytes_are_refused_and_the_worker_lives_o
     with pytest.raises(TooLarge, match="pixels together"):
         await service.call(ALIGNMENT, {"bbox": [[0, 0, 1, 1]] * 20}, {"faces": (heads,) * 20}, deadline=soon())
     assert worker.is_running()
+
+
+PLAIN = {"needs": ["image"], "gives": ["brightness"]}
+FOLDER = str(Path(__file__).parents[2] / "support")
+OWN = {
+    "brightness": {"implementation": "counting:brightness", "folder": FOLDER, **PLAIN},
+    "nonsense": {"implementation": "counting:nonsense", "folder": FOLDER, **PLAIN},
+    "absent": {"implementation": "counting:absent", "folder": FOLDER, **PLAIN},
+    "unsure": {
+        "implementation": "counting:Unsure",
+        "folder": FOLDER,
+        "needs": ["clip"],
+        "gives": ["prob", "length"],
+        "models": 4,
+        "escalate_below": 0.5,
+    },
+}
+
+
+@pytest.fixture
+async def own(arena, assets):
+    before = dict(SERVICES)
+    catalogue.install(OWN)
+    made = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, assets, workers=1, tables=OWN)
+    serving = begin(made.run(), "compute")
+    yield made
+    await end(serving)
+    stage._declared.clear()
+    stage._declared.update(before)
+
+
+async def test_services_of_a_user_run_in_a_worker_and_look_again_with_a_heavier_model_when_unsure(own, heads):
+    async def run(name: str, model_id: int = 0):
+        pictures = {"image": (heads,), "clip": (heads, heads, heads)}
+        return (await own.call((StageCall(service=name, model_id=model_id),), {}, pictures, deadline=soon())).values
+
+    assert 0 < (await run("brightness"))["brightness"] < 255
+    assert await run("unsure") == {"prob": [pytest.approx(0.6)], "length": 3, "model_id": 2}
+    assert await run("unsure", 3) == {"prob": [pytest.approx(0.8)], "length": 3, "model_id": 3}
+    with pytest.raises(Invalid, match="a service gave str"):
+        await run("nonsense")
+    with pytest.raises(AssetMissing, match="counting:absent cannot be loaded"):
+        await run("absent")
+
+
+async def test_helmet_detection_says_that_no_model_is_configured(service, heads, assets):
+    await calibrate(service, assets, CLOCK)
+    assert "helmet_detection" not in {report.name for report in service.reports()}
+    assert "no model is configured" in service.refused()["helmet_detection"]
+    assert "services.helmet_detection.implementation" in service.refused()["helmet_detection"]
+    with pytest.raises(AssetMissing, match="no model is configured"):
+        await service.call((StageCall(service="helmet_detection"),), {}, {"clip": (heads,)}, deadline=soon())

@@ -32,7 +32,7 @@ class Compute:
     clock: ManualClock
     calls: list[tuple[tuple[str, ...], set[str]]] = field(default_factory=list)
 
-    async def call(self, stages, values, pictures, *, wanted=(), frame=None, deadline):
+    async def call(self, stages, values, pictures, *, wanted=(), frame=None, stream="", deadline):
         names = tuple(stage.service for stage in stages)
         self.calls.append((names, set(wanted)))
         if names == PIPELINE[1:]:
@@ -129,7 +129,7 @@ class Forked:
 
     waiting: dict[str, asyncio.Future] = field(default_factory=dict)
 
-    async def call(self, stages, values, pictures, *, wanted=(), frame=None, deadline):
+    async def call(self, stages, values, pictures, *, wanted=(), frame=None, stream="", deadline):
         names = tuple(stage.service for stage in stages)
         answer = self.waiting[names[0]] = asyncio.get_running_loop().create_future()
         found = await answer
