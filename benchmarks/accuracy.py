@@ -1,8 +1,8 @@
 """How much do the services find at each resolution, and how does their time grow with the number of objects?
 
 The figures of `SERVICES` in node/pipeline/stage.py come from here (docs/decisions/0005, 0008 and 0018). Frames of the collage,
-and of the street for car_detection, are resized, coded as JPEG and decoded, as a frame is on its way to a worker; what a clip has not
-is enlarged. The street has no truth: each model is judged by what it finds at 1080p.
+and of the street for car_detection, are resized, coded as JPEG and decoded, as a frame is on its way to a worker; what a clip
+has not is enlarged. The street has no truth: each model is judged by what it finds at 1080p.
 
 `python benchmarks/accuracy.py [--quick] [--json]`, with the assets where ECNODE_NODE__ASSETS_DIR says.
 """

@@ -32,8 +32,8 @@ class ServiceSpec:
 
     `ladder` has its models from the lightest to the heaviest: where the mean `prob` of what one found is below
     `escalate_below`, the next heavier one looks again. One that `remembers` compares a picture with those before it, and is
-    told by `stream` whose they are. `cpu` and `memory_mib` are what one worker takes while it computes; `user` says that it is not
-    of this program, `folder` where its module lies besides the installed ones.
+    told by `stream` whose they are. `cpu` and `memory_mib` are what one worker takes while it computes; `user` says that it is
+    not of this program, `folder` where its module lies besides the installed ones.
     """
 
     name: str

@@ -72,7 +72,6 @@ async def _measure_all(compute: ComputeService, picture: bytes, clock: Clock) ->
                 outcome, spent = await _measure(compute, name, values, pictures, resolution=resolution, clock=clock)
             except AssetMissing as error:
                 log.info("service not offered", extra={"service": name, "reason": error.message, "hint": error.hint})
-                compute.refuse(name, f"{error.message}; {error.hint}" if error.hint else error.message)
                 del seconds[name]
                 continue
             seconds[name][resolution] = spent

@@ -94,7 +94,6 @@ class ComputeService:
             {"arena": arena.descriptor},
         )
         self._figures = {name: _Figures() for name in SERVICES}
-        self._refused: dict[str, str] = {}
 
     def register(self, transport: Transport) -> None:
         """Has peers' calls answered; only before the transport starts."""
@@ -118,14 +117,6 @@ class ComputeService:
         """Remembers how many seconds a service takes at each resolution, for so many objects."""
         self._figures[service].profile = dict(profile)
         self._figures[service].objects = objects
-
-    def refuse(self, service: str, reason: str) -> None:
-        """Remembers why this node does not offer a service."""
-        self._refused[service] = reason
-
-    def refused(self) -> Mapping[str, str]:
-        """The services that this node does not offer, each with the reason."""
-        return self._refused
 
     def reports(self) -> tuple[ServiceReport, ...]:
         """What the heartbeat says of the services that this node offers: those that it has measured."""
