@@ -48,14 +48,15 @@ class Middleware(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """What the gate knows of a route where it stands; `group` is the one of originals' routes that it belongs to."""
+    """What the gate knows of a route: its path as a pattern, and the group of originals' routes that it belongs to."""
 
     scope: Scope
+    path: str
     group: str = ""
 
 
 # A path or a method that is not there answers 404 or 405 to anybody.
-_NOWHERE: Final = Mounted(Scope.OPEN)
+_NOWHERE: Final = Mounted(Scope.OPEN, "unknown")
 
 
 def guard(door: Door, settings: HttpSettings, mounted: Mapping[object, Mounted]) -> Middleware:
@@ -82,11 +83,11 @@ def guard(door: Door, settings: HttpSettings, mounted: Mapping[object, Mounted])
                 request[CALLER] = await _admit(request, door, settings, here)
             response = await handler(request)
         except (web.HTTPException, EcnodeError) as error:
-            response = _refusal(request, error, request_id, original=here.group != "")
+            response = _refusal(request, error, request_id, here)
         except Exception:
-            log.exception("a request met a fault of this program", extra={"request": request_id, "route": _route(request)})
+            log.exception("a request met a fault of this program", extra={"request": request_id, "route": here.path})
             response = problem.unknown(request_id, original=here.group != "")
-        count, observe = figures(_route(request), request.method, response.status)
+        count, observe = figures(here.path, request.method, response.status)
         took = now() - began
         count()
         observe(took)
@@ -96,7 +97,7 @@ def guard(door: Door, settings: HttpSettings, mounted: Mapping[object, Mounted])
         headers[hdrs.CACHE_CONTROL] = "no-store"
         headers[_REQUEST_ID] = request_id
         if log.isEnabledFor(logging.DEBUG):
-            told = {"method": request.method, "route": _route(request), "status": response.status, "seconds": took}
+            told = {"method": request.method, "route": here.path, "status": response.status, "seconds": took}
             log.debug("request answered", extra={"request": request_id, **told})
         return response
 
@@ -118,21 +119,16 @@ def _figures(metrics: Metrics) -> Callable[[str, str, int], tuple[Callable[[], N
     return lambda route, method, status: known(route, method if method in _METHODS else "other", status)
 
 
-def _route(request: web.Request) -> str:
-    # the pattern and not the path: labels must come from a small set
-    resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unknown"
-
-
 # How a refusal is told
 
 
 def _refusal(
-    request: web.Request, error: web.HTTPException | EcnodeError, request_id: str, *, original: bool
+    request: web.Request, error: web.HTTPException | EcnodeError, request_id: str, here: Mounted
 ) -> web.StreamResponse:
+    original = here.group != ""
     if isinstance(error, web.HTTPException):
         return problem.from_framework(request, error, request_id, original=original)
-    told = {"request": request_id, "route": _route(request)}
+    told = {"request": request_id, "route": here.path}
     if isinstance(error, Internal):
         log.error("a request met a fault of this program", extra=told, exc_info=error)
     else:

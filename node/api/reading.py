@@ -134,9 +134,10 @@ def _keys(part: object) -> int:
         return 0
     if isinstance(part, dict):
         return len(part) + sum(map(_keys, part.values()))
-    if isinstance(part, BaseModel):
+    if isinstance(part, Value):
         given, held = part.model_fields_set, part.__dict__
-        return len(given) + sum([_keys(held.get(name)) for name in _holders(type(part)) if name in given])
+        kind = type(part)
+        return len(given - kind.FILLED) + sum([_keys(held.get(name)) for name in _holders(kind) if name in given])
     return sum(map(_keys, part)) if isinstance(part, tuple) else 0
 
 

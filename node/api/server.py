@@ -128,7 +128,7 @@ class HttpServer:
         originals = [(route, prefix) for prefix in PREFIXES for route in video.ROUTES] if GROUP in self._config.compat else []
         for route, prefix in [*((route, "") for route in DESCRIBED), *originals]:
             objects = _mount(application, route, prefix + route.path, seen)
-            mounted.update(dict.fromkeys(objects, gate.Mounted(route.scope, route.group)))
+            mounted.update(dict.fromkeys(objects, gate.Mounted(route.scope, prefix + route.path, route.group)))
         return application
 
     async def _bind(self, address: str) -> None:

@@ -112,6 +112,8 @@ class Staged(Value):
     A graph is kept in `graph`, and its stages in an order in which they can run in `pipeline`.
     """
 
+    FILLED = frozenset({"graph"})
+
     pipeline: Pipeline
     graph: StageGraph = {}
 

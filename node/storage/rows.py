@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
 from functools import cache
-from typing import Annotated, Final, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Final, TypeVar, get_args, get_origin
 
 import peewee
 from pydantic import ValidationError
@@ -98,7 +98,7 @@ def _writer(nested: bool, annotation: object) -> Callable[[object], Scalar] | No
     if nested:
         return _as_json
     plain = _plain(annotation)
-    return _as_word if isinstance(plain, type) and issubclass(plain, Enum) else None
+    return _as_word if isinstance(plain, type) and issubclass(plain, StrEnum) else None
 
 
 def _as_json(field: object) -> Scalar:
@@ -106,7 +106,7 @@ def _as_json(field: object) -> Scalar:
 
 
 def _as_word(field: object) -> Scalar:
-    return cast(Scalar, field.value) if isinstance(field, Enum) else None
+    return None if field is None else str(field)
 
 
 def decode(kind: type[V], row: Sequence[Scalar]) -> V:

@@ -14,6 +14,7 @@ from node.api import reading
 from node.api.reading import parse
 from node.errors import Invalid, Rejected
 from node.model.value import Items, Value
+from node.model.video import QueryRequest
 
 
 class Inner(Value):
@@ -75,3 +76,10 @@ def test_what_is_no_number_is_found_in_a_short_document(word: bytes) -> None:
 
 def test_a_colon_inside_a_text_is_no_fault() -> None:
     assert parse(b'{"name":"rtsp://camera"}', Outer).name == "rtsp://camera"
+
+
+def test_a_key_that_came_twice_is_found_beside_a_graph_which_is_kept_in_two_fields() -> None:
+    content = b'{"node":"edge-1","node":"edge-2","source":"lobby","pipeline":{"face_detection":[]}}'
+    with pytest.raises(Invalid) as caught:
+        parse(content, QueryRequest)
+    assert [fault.path for fault in caught.value.problems] == ["node"]
