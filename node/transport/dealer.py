@@ -204,7 +204,7 @@ class DialledWire:
         if self._socket.closed or self._session.over.done():
             raise PeerUnreachable(f"the connection to {self._dial.address} has ended")
         self._outbox.push(message)
-        if (at_once or self._outbox.is_burst) and not self._pump.turning:
+        if self._outbox.is_burst or (at_once and not self._pump.turning):
             self._write()
             self._pump.sent()
         else:

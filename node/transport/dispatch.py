@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,16 +31,21 @@ log = logging.getLogger(__name__)
 Q = TypeVar("Q", bound=Value)
 R = TypeVar("R", bound=Value)
 
+REPLY = Kind.REPLY  # an enumeration's members are looked up slowly
 _AnyHandler: TypeAlias = Callable[[Call, Value], Awaitable[Answer[Value]] | Answer[Value]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """A registered handler, its types forgotten: the method's models check them at run time. `what` names its body."""
+    """A registered handler, its types forgotten: the method's models check them at run time.
+
+    `what` names its body, `most` bounds its reply.
+    """
 
     method: Method[Value, Value]
     handler: _AnyHandler
     what: str
+    most: int
 
 
 class Dispatcher:
@@ -53,7 +57,7 @@ class Dispatcher:
         self._cut = cut
         self._routes: dict[str, _Route] = {}
         self._ears: dict[str, tuple[Method[Value, Value], Ear[Value]]] = {}
-        self._serving: Counter[str] = Counter()
+        self._serving: dict[str, int] = {}
         self._deadlines: Deadlines[_Work] = Deadlines(clock, _Work.run_out)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -66,7 +70,10 @@ class Dispatcher:
         if method.name in self._routes:
             raise Conflict(f"{method.name} has a handler already", hint="one method, one handler")
         self._routes[method.name] = _Route(
-            cast(Method[Value, Value], method), cast(_AnyHandler, handler), f"the body of {method.name}"
+            cast(Method[Value, Value], method),
+            cast(_AnyHandler, handler),
+            f"the body of {method.name}",
+            self._options.most(method.lane),
         )
 
     async def stop(self) -> None:
@@ -114,19 +121,19 @@ class Dispatcher:
         try:
             route = self._admit(peer, request)
             body = validated(route.method.request, unpack_body(request.body), route.what)
-            self._serving[peer.name] += 1
+            count_up(self._serving, peer.name)
             try:
                 answer = route.handler(Call(peer, request.blobs, request.deadline), body)
                 return self._packed(request, route, answer if isinstance(answer, Answer) else await answer)
             finally:
-                release(self._serving, peer.name)
+                count_down(self._serving, peer.name)
         except EcnodeError as error:
             return _error(request, error)
         except Exception:  # noqa: BLE001 - the dispatcher: whatever a handler raises becomes an answer
             return _error(request, _failed(peer, request))
 
     def _begin(self, work: _Work, answer: Awaitable[Answer[Value]]) -> None:
-        self._serving[work.link.peer.name] += 1
+        count_up(self._serving, work.link.peer.name)
         work.task = asyncio.get_running_loop().create_task(self._serve(work, answer))
         self._tasks.add(work.task)
         self._deadlines.add(work, work.request.deadline)
@@ -139,7 +146,7 @@ class Dispatcher:
             Malformed: its body is not of the method.
         """
         method, handler = self._ears.get(note.word, (None, None))
-        if method is None or handler is None or not link.peer.roles & method.callers:
+        if method is None or handler is None or link.peer.roles.isdisjoint(method.callers):
             log.warning("note not wanted", extra={"peer": link.peer.name, "method": note.word})
             return
         if note.deadline <= self._clock.monotonic():
@@ -155,9 +162,9 @@ class Dispatcher:
         if link.ended:
             return
         try:
-            link.send(message, lane, at_once=self._serving[link.peer.name] == 1)
+            link.send(message, lane, at_once=self._serving.get(link.peer.name) == 1)
         except Unavailable as error:
-            if message.kind is Kind.REPLY:
+            if message.kind is REPLY:
                 self.reply(link, Message(Kind.ERROR, message.id, error.code, pack_error(error)), lane)
             elif message.kind is Kind.ERROR:  # not even an error fits: this peer does not read what it asks for
                 self._cut(link, "does not read its answers")
@@ -166,11 +173,12 @@ class Dispatcher:
         route = self._routes.get(request.word)
         if route is None:
             raise NotFound(f"this node does not answer '{request.word}'", hint="does it have the role, and the release?")
-        if not peer.roles & route.method.callers:
+        if peer.roles.isdisjoint(route.method.callers):
             allowed = ", ".join(sorted(route.method.callers))
             raise Forbidden(f"'{peer.name}' may not ask for {request.word}", hint=f"roles that may: {allowed}")
-        if self._serving[peer.name] >= self._options.max_in_flight:
-            raise Busy(f"{self._serving[peer.name]} calls of {peer.name} are being answered here")
+        serving = self._serving.get(peer.name, 0)
+        if serving >= self._options.max_in_flight:
+            raise Busy(f"{serving} calls of {peer.name} are being answered here")
         return route
 
     async def _serve(self, work: _Work, answer: Awaitable[Answer[Value]]) -> None:
@@ -194,8 +202,8 @@ class Dispatcher:
     def _packed(self, request: Message, route: _Route, answer: Answer[Value]) -> Message:
         if not isinstance(answer.body, route.method.reply):
             raise TypeError(f"the handler of {request.word} gave a {type(answer.body).__name__}")
-        reply = Message(Kind.REPLY, request.id, "", pack_value(answer.body), tuple(answer.blobs))
-        check_size(reply, self._options.most(route.method.lane))
+        reply = Message(REPLY, request.id, "", pack_value(answer.body), tuple(answer.blobs))
+        check_size(reply, route.most)
         return reply
 
     def _reply_error(self, link: Link, request: Message, lane: Lane, error: EcnodeError) -> None:
@@ -205,7 +213,7 @@ class Dispatcher:
         peer = work.link.peer.name
         self._deadlines.remove(work)
         self._tasks.discard(task)
-        release(self._serving, peer)
+        count_down(self._serving, peer)
         if not task.cancelled() and task.exception() is not None:
             log.error("answer not sent", extra={"peer": peer}, exc_info=task.exception())
 
@@ -244,8 +252,15 @@ def _late(request: Message) -> DeadlineExceeded:
     return DeadlineExceeded(f"the time for {request.word} ran out", hint="it may or may not have happened")
 
 
-def release(counter: Counter[str], name: str) -> None:
-    """Counts one down, and forgets a name that is at nought."""
-    counter[name] -= 1
-    if counter[name] <= 0:
-        del counter[name]
+def count_up(counted: dict[str, int], name: str) -> None:
+    """Counts one more; a Counter costs three times as much."""
+    counted[name] = counted.get(name, 0) + 1
+
+
+def count_down(counted: dict[str, int], name: str) -> None:
+    """Counts one less, and forgets a name that is at nought."""
+    left = counted[name] - 1
+    if left > 0:
+        counted[name] = left
+    else:
+        del counted[name]

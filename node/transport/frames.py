@@ -77,8 +77,8 @@ class Message:
         self.blobs = blobs
         self.deadline = deadline
         self.carried = len(body)
-        if blobs:
-            self.carried += sum([blob_bytes(blob) for blob in blobs])
+        for blob in blobs:
+            self.carried += blob_bytes(blob)
         self.size = limits.HEADER_BYTES + self.carried
 
 
@@ -98,8 +98,9 @@ def check_size(message: Message, most: int) -> None:
         raise TooLarge(f"a body of {len(message.body)} bytes", hint=f"at most {limits.BODY_BYTES}; pictures travel as blobs")
     if len(message.blobs) > limits.BLOBS:
         raise TooLarge(f"a message with {len(message.blobs)} blobs", hint=f"at most {limits.BLOBS}")
-    if message.blobs and any(isinstance(blob, memoryview) and not blob.c_contiguous for blob in message.blobs):
-        raise Malformed("a blob whose bytes do not lie in one piece", hint="copy it before it is sent")
+    for blob in message.blobs:
+        if isinstance(blob, memoryview) and not blob.c_contiguous:
+            raise Malformed("a blob whose bytes do not lie in one piece", hint="copy it before it is sent")
     if message.size > most:
         raise TooLarge(f"a message of {message.size} bytes", hint=f"at most {most} (transport.max_message)")
 
@@ -136,12 +137,13 @@ def decode(frames: Sequence[Blob], now: float, most: int) -> list[Message]:
     """
     if not frames:
         raise Malformed("a message of no frames")
-    blobs = iter(frames[1:])
-    burst = [_message(record, blobs, len(frames), now) for record in _records(memoryview(frames[0]))]
+    head, blobs = memoryview(frames[0]), iter(frames[1:])
+    burst = [_message(record, blobs, len(frames), now) for record in _records(head)]
     if next(blobs, None) is not None:
         raise Malformed("more blobs than the head of the message names")
-    for message in burst:
-        check_size(message, most)
+    if len(frames) > 1 or len(head) > limits.BURST_BYTES:  # what is shorter holds no message above a limit
+        for message in burst:
+            check_size(message, most)
     return burst
 
 
@@ -150,7 +152,7 @@ def _records(frame: memoryview) -> Sequence[object]:
         raise Malformed("bytes that do not open with 0xEC", hint="is the program at the other side an ecnode?")
     if frame[1] != VERSION:
         raise Malformed(f"wire version {frame[1]}", hint=f"this node speaks version {VERSION}: run the same release on both")
-    budget = _Budget(1 + limits.BURST_MESSAGES) if len(frame) > limits.HEADER_BYTES else None
+    budget = _Budget(1 + limits.BURST_MESSAGES) if len(frame) > limits.BODY_CONTAINERS else None
     try:
         records: object = msgpack.unpackb(
             frame[2:],
@@ -176,7 +178,8 @@ def _message(record: object, blobs: Iterator[Blob], frames: int, now: float) -> 
     if type(record) is not list or len(record) != limits.RECORD_FIELDS:
         raise Malformed("a record that is not an array of six", hint="kind, id, word, remaining ms, body, number of blobs")
     kind, number, word, remaining, body, count = record
-    if type(kind) is not int or kind not in _KINDS:
+    known = _KINDS.get(kind) if type(kind) is int else None
+    if known is None:
         raise Malformed("a message of an unknown kind")
     if type(number) is not int or not 0 <= number < 2**63:
         raise Malformed("a message id that is not a number from 0 to 2⁶³")
@@ -191,8 +194,9 @@ def _message(record: object, blobs: Iterator[Blob], frames: int, now: float) -> 
     taken = tuple(islice(blobs, count)) if count else ()
     if len(taken) != count:
         raise Malformed("fewer blobs than the head of the message names")
-    deadline = now + min(remaining, limits.DEADLINE_MS) / 1000 if kind in _EXPIRING else NO_DEADLINE
-    return Message(_KINDS[kind], number, word, body, taken, deadline)
+    if known not in _EXPIRING:
+        return Message(known, number, word, body, taken)
+    return Message(known, number, word, body, taken, now + min(remaining, limits.DEADLINE_MS) / 1000)
 
 
 def pack_body(value: object) -> bytes:
@@ -231,7 +235,7 @@ def _flat(body: Blob) -> dict[str, object] | None:
         )
     except (ValueError, TypeError):
         return None
-    if type(found) is not dict or len(found) != body[0] - FIXMAP or any(type(value) is dict for value in found.values()):
+    if type(found) is not dict or len(found) != body[0] - FIXMAP or dict in map(type, found.values()):
         return None
     return found
 

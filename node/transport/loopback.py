@@ -6,7 +6,7 @@ link to every other one. For tests and for small set-ups in one process; nothing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import TypeVar
 
 from node.clock import Clock
@@ -130,6 +130,8 @@ class LoopbackTransport:
         self._hub.leave(self)
         await self.rpc.stop()
 
-    async def call(self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float) -> Answer[R]:
+    def call(
+        self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float
+    ) -> Coroutine[None, None, Answer[R]]:
         """As `Transport.call`."""
-        return await self.rpc.call(peer, method, body, blobs=blobs, timeout=timeout)
+        return self.rpc.call(peer, method, body, blobs=blobs, timeout=timeout)

@@ -32,7 +32,7 @@ from node.model.wire.relay import RELAY_ASK, RELAY_ASK_DATA, RELAY_GIVE, RELAY_G
 from node.transport import limits
 from node.transport.base import Answer, Blob, Call, Peer
 from node.transport.bodies import error_from, pack_value, validated
-from node.transport.dispatch import Dispatcher, release
+from node.transport.dispatch import Dispatcher, count_down
 from node.transport.frames import Kind, Message, blob_bytes, check_size, unpack_body
 from node.transport.options import LinkOptions
 
@@ -198,7 +198,7 @@ class Room:
             self._all -= weight
             for name in names:
                 self._bytes[name] -= weight
-                release(self._calls, name)
+                count_down(self._calls, name)
                 if name not in self._calls:
                     del self._bytes[name]
 

@@ -15,6 +15,7 @@ import logging
 import os
 import socket as sockets_of_the_system
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, cast
 
 import zmq
@@ -154,7 +155,7 @@ class Router:
 
     def has_mail(self, connection: Connection, *, at_once: bool) -> None:
         """Sends what waits for a connection at the end of this turn of the loop, or now."""
-        if (at_once or connection.outbox.is_burst) and not self._pump.turning:
+        if connection.outbox.is_burst or (at_once and not self._pump.turning):
             self._post(connection)
             self._pump.sent()
         else:
@@ -163,7 +164,7 @@ class Router:
 
     def _post(self, connection: Connection) -> None:
         """Sends until the outbox is empty or libzmq's queue to that peer is full; then the next turn goes on."""
-        if connection.outbox.drain(lambda burst: self._transmit(connection, burst), self._clock.monotonic()):
+        if connection.outbox.drain(partial(self._transmit, connection), self._clock.monotonic()):
             self._posting.discard(connection)
         else:
             self._posting.add(connection)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from node.clock import Clock
 from node.errors import (
@@ -27,7 +26,7 @@ from node.model.wire.method import Lane, Method
 from node.transport.base import Answer, Blob, Ear, Handler, LinkState, LinkWatcher, Peer
 from node.transport.bodies import error_of, pack_value, validated
 from node.transport.deadlines import Deadlines
-from node.transport.dispatch import Dispatcher, release
+from node.transport.dispatch import Dispatcher, count_down, count_up
 from node.transport.frames import Kind, Message, check_size, unpack_body
 from node.transport.link import Link, Wire
 from node.transport.links import Links
@@ -45,12 +44,8 @@ HELLO, REQUEST, REPLY, ERROR, NOTE, PING = Kind.HELLO, Kind.REQUEST, Kind.REPLY,
 NOTE_LIFE_S: Final = 5.0  # a note that could not leave for so long is of no use to anybody
 
 
-class _Pending(NamedTuple):
-    """A call that waits for its answer."""
-
-    link: Link
-    future: asyncio.Future[Message]
-    request: Message
+_Pending: TypeAlias = tuple[Link, asyncio.Future[Message], Message]
+"""A call that waits for its answer: the link it went over, the answer, the request."""
 
 
 class Rpc:
@@ -66,7 +61,8 @@ class Rpc:
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
         self._deadlines: Deadlines[int] = Deadlines(clock, self._too_late)
-        self._asking: Counter[str] = Counter()
+        self._asking: dict[str, int] = {}
+        self._most = {lane: options.most(lane) for lane in Lane}
         self._excuses: dict[str, str] = {}
         self._running = False
         self._beat: asyncio.Task[None] | None = None
@@ -98,8 +94,8 @@ class Rpc:
         link = self._links.find(peer)
         if link is None:
             raise PeerUnreachable(f"no live link to '{peer}'", hint=self._excuses.get(peer, ""))
-        note = Message(Kind.NOTE, 0, method.name, pack_value(body), (), self._clock.monotonic() + NOTE_LIFE_S)
-        check_size(note, self._options.most(method.lane))
+        note = Message(NOTE, 0, method.name, pack_value(body), (), self._clock.monotonic() + NOTE_LIFE_S)
+        check_size(note, self._most[method.lane])
         link.send(note, method.lane)
 
     def watch(self, watcher: LinkWatcher) -> None:
@@ -148,38 +144,41 @@ class Rpc:
 
     async def call(self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float) -> Answer[R]:
         """As `Transport.call`."""
-        deadline = self._clock.monotonic() + timeout
         link = self._links.find(peer)
         if link is None:
             return await self._relay.call(peer, method, body, blobs=blobs, timeout=timeout)
         if timeout <= 0:
             raise DeadlineExceeded(f"no time left to ask {peer} for {method.name}")
-        if self._asking[peer] >= self._options.max_in_flight:
-            raise Busy(f"{self._asking[peer]} calls to {peer} are in flight", hint="repeat it when one has ended")
-        number = next(self._ids)
-        message = Message(Kind.REQUEST, number, method.name, pack_value(body), tuple(blobs), deadline)
-        check_size(message, self._options.most(method.lane))
-        reply = await self._exchange(link, message, method.lane)
-        what = f"the reply of {peer} to {method.name}"
-        return Answer(validated(method.reply, unpack_body(reply.body), what), reply.blobs)
-
-    async def _exchange(self, link: Link, request: Message, lane: Lane) -> Message:
-        peer = link.peer.name
-        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._pending[request.id] = _Pending(link, future, request)
-        self._deadlines.add(request.id, request.deadline)
-        self._asking[peer] += 1
+        asking = self._asking.get(peer, 0)
+        if asking >= self._options.max_in_flight:
+            raise Busy(f"{asking} calls to {peer} are in flight", hint="repeat it when one has ended")
+        deadline = self._clock.monotonic() + timeout
+        request = Message(REQUEST, next(self._ids), method.name, pack_value(body), tuple(blobs), deadline)
+        check_size(request, self._most[method.lane])
+        future = self._expect(link, request)
         try:
-            link.send(request, lane, at_once=self._asking[peer] == 1)
-            return await future
+            link.send(request, method.lane, at_once=not asking)
+            reply = await future
         except EcnodeError:
             if future.done():
                 future.exception()  # sending may have failed in two ways at once: one of them was raised already
             raise
         finally:
-            self._deadlines.remove(request.id)
-            del self._pending[request.id]
-            release(self._asking, peer)
+            self._forget(request.id, peer)
+        what = f"the reply of {peer} to {method.name}"
+        return Answer(validated(method.reply, unpack_body(reply.body), what), reply.blobs)
+
+    def _expect(self, link: Link, request: Message) -> asyncio.Future[Message]:
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._pending[request.id] = (link, future, request)
+        self._deadlines.add(request.id, request.deadline)
+        count_up(self._asking, link.peer.name)
+        return future
+
+    def _forget(self, number: int, peer: str) -> None:
+        self._deadlines.remove(number)
+        del self._pending[number]
+        count_down(self._asking, peer)
 
     # what a wire tells
 
@@ -235,14 +234,14 @@ class Rpc:
             self._links.ponged(link, message)
 
     def _settle(self, link: Link, message: Message) -> None:
-        pending = self._pending.get(message.id)
+        asked, future, _ = self._pending.get(message.id, (None, None, None))
         # a late answer has nobody waiting; an answer of somebody else than the one asked is no answer
-        if pending is None or pending.future.done() or pending.link.peer.name != link.peer.name:
+        if asked is None or future is None or future.done() or asked.peer.name != link.peer.name:
             return
         if message.kind is REPLY:
-            pending.future.set_result(message)
+            future.set_result(message)
         else:
-            pending.future.set_exception(error_of(message))
+            future.set_exception(error_of(message))
 
     def _told_off(self, link: Link, message: Message) -> None:
         error = error_of(message)
@@ -254,12 +253,11 @@ class Rpc:
         self._links.detach(link, error.message)
 
     def _too_late(self, number: int) -> None:
-        pending = self._pending[number]
-        if not pending.future.done():
-            what = f"{pending.link.peer.name} did not answer {pending.request.word} in time"
-            pending.future.set_exception(DeadlineExceeded(what))
+        link, future, request = self._pending[number]
+        if not future.done():
+            future.set_exception(DeadlineExceeded(f"{link.peer.name} did not answer {request.word} in time"))
 
     def _fail_pending(self, link: Link, reason: str) -> None:
-        for pending in self._pending.values():
-            if pending.link is link and not pending.future.done():
-                pending.future.set_exception(PeerUnreachable(f"the link to '{link.peer.name}' went down: {reason}"))
+        for asked, future, _ in self._pending.values():
+            if asked is link and not future.done():
+                future.set_exception(PeerUnreachable(f"the link to '{link.peer.name}' went down: {reason}"))

@@ -170,12 +170,15 @@ class Pump:
             self._scheduled = self._loop.call_soon(self.turn)
 
     def sent(self) -> None:
-        """To be called after a send outside a turn: it may have swallowed the edge of what has arrived."""
-        if self._scheduled is None and self._readable():
+        """To be called after a send: outside a turn it may have swallowed the edge of what has arrived."""
+        if self._scheduled is None and not self.turning and self._readable():
             self.poke()
 
     def turn(self) -> None:
-        """Reads what is there, up to the cap, then lets the writers try again."""
+        """Sends what waits, reads what is there, up to the cap, and sends what each burst gave rise to.
+
+        Writing comes before the question for EVENTS, so that one question serves both rules.
+        """
         if self.turning:
             return
         if self._scheduled is not None:
@@ -183,16 +186,16 @@ class Pump:
             self._scheduled = None
         self.turning = True
         try:
+            self._write()
             for _ in range(self._most):
                 if not self._readable():
-                    break
+                    return
                 self._read()
-            if self._open:
-                self._write()
+                if self._open:
+                    self._write()
         finally:
             self.turning = False
-        if self._readable():
-            self.poke()
+        self.poke()
 
     def close(self) -> None:
         """Stops watching. Harmless when repeated."""
@@ -272,14 +275,19 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: deque[Message] = deque()
         self._bytes = 0
+        self._enough = limits.BURST_FIRST
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     @property
     def is_burst(self) -> bool:
-        """Whether enough waits to be sent before this turn of the loop ends."""
-        return len(self._waiting) >= limits.BURST_MESSAGES or self._bytes >= limits.BURST_BYTES
+        """Whether enough waits to be sent before this turn of the loop ends.
+
+        A few messages at first, then twice as many each time: both ends work at once instead of waiting for one another's
+        whole burst, and a long row of messages still leaves in long bursts.
+        """
+        return len(self._waiting) >= self._enough or self._bytes >= limits.BURST_BYTES
 
     def push(self, message: Message) -> None:
         """Appends.
@@ -298,6 +306,7 @@ class Outbox:
 
         A request that nobody waits for any more is left out.
         """
+        self._enough = min(2 * self._enough, limits.BURST_MESSAGES) if self.is_burst else limits.BURST_FIRST
         while self._waiting:
             burst = self._burst(now)
             if burst and not send(burst):
@@ -320,8 +329,12 @@ class Outbox:
         for message in self._waiting:
             size += message.carried
             blobs += len(message.blobs)
-            full = size > limits.BURST_BYTES or blobs > limits.BLOBS or len(burst) >= limits.BURST_MESSAGES
-            if burst and (full or message.deadline <= now):
+            if burst and (
+                size > limits.BURST_BYTES
+                or blobs > limits.BLOBS
+                or len(burst) >= limits.BURST_MESSAGES
+                or message.deadline <= now
+            ):
                 break
             burst.append(message)
         return burst

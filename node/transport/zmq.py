@@ -150,9 +150,11 @@ class ZmqTransport:
             self._door.stop()
         context.term()
 
-    async def call(self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float) -> Answer[R]:
+    def call(
+        self, peer: str, method: Method[Q, R], body: Q, *, blobs: Sequence[Blob] = (), timeout: float
+    ) -> Coroutine[None, None, Answer[R]]:
         """As `Transport.call`."""
-        return await self._rpc.call(peer, method, body, blobs=blobs, timeout=timeout)
+        return self._rpc.call(peer, method, body, blobs=blobs, timeout=timeout)
 
     def dial(self, door: Dial) -> None:
         """As `Dialler.dial`; while the transport does not run, nothing is dialled."""
