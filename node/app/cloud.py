@@ -7,7 +7,7 @@ from typing import Self
 
 from node.app.ground import Ground
 from node.app.part import Gauge, Loops, Part
-from node.pipeline.video.planner.base import load_scheduler
+from node.pipeline.video.planner.loading import load_scheduler
 from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership
 from node.roles.cloud.query_manager import QueryManager

@@ -20,7 +20,7 @@ from node.clock import Clock, rfc3339
 from node.config import NodeConfig, refuse_unbuilt_roles
 from node.config.address import Address, http_address, peer_address
 from node.errors import ConfigInvalid, EcnodeError
-from node.pipeline.video.planner.base import load_scheduler
+from node.pipeline.video.planner.loading import load_scheduler
 from node.transport.keys import load_or_create
 
 Level: TypeAlias = Literal["fail", "warn", "ok"]

@@ -121,11 +121,14 @@ def plan(settings: Settings, ref: str) -> None:
 @click.option("--delay", metavar="SECONDS|none", help="Largest delay of the original's kind.")
 @click.option("--latency", metavar="SECONDS|none", help="Largest time from capture to result.")
 @click.option("--accuracy", metavar="FRACTION|none", help="Smallest accuracy.")
+@click.option("--weight", metavar="NUMBER|none", help="Priority where queries share nodes; 1 without it.")
 @output_option
 @pass_settings
-def constrain(settings: Settings, ref: str, delay: str | None, latency: str | None, accuracy: str | None) -> None:
+def constrain(  # noqa: PLR0917 - click hands over one argument an option
+    settings: Settings, ref: str, delay: str | None, latency: str | None, accuracy: str | None, weight: str | None
+) -> None:
     """Change what must hold; what is not named stays, `none` takes a limit away."""
-    given = {"delay": delay, "latency": latency, "accuracy": accuracy}
+    given = {"delay": delay, "latency": latency, "accuracy": accuracy, "weight": weight}
     change = _constraint({field: text for field, text in given.items() if text is not None})
     with settings.connect() as client:
         _show(settings, client.constrain(ref, change))
@@ -240,7 +243,12 @@ def _id(query: Query) -> str:
     return query.id
 
 
-_LIMITS: Final = {"delay": "delay ≤ {:g} s", "latency": "latency ≤ {:g} s", "accuracy": "accuracy ≥ {:g}"}
+_LIMITS: Final = {
+    "delay": "delay ≤ {:g} s",
+    "latency": "latency ≤ {:g} s",
+    "accuracy": "accuracy ≥ {:g}",
+    "weight": "weight {:g}",
+}
 
 
 def _asked(query: Query) -> str:
@@ -332,7 +340,7 @@ def _constraint(given: Mapping[str, str]) -> Constraint:
     from pydantic import ValidationError
 
     if not given:
-        raise Invalid("nothing to change", hint="name --delay, --latency or --accuracy")
+        raise Invalid("nothing to change", hint="name --delay, --latency, --accuracy or --weight")
     try:
         return Constraint.model_validate(
             {field: None if text == "none" else _number(field, text) for field, text in given.items()}

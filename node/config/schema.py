@@ -218,7 +218,8 @@ class CloudConfig(Section):
     """[cloud]: the role that plans."""
 
     scheduler: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_]*)?$")] = Field(
-        "ewma", description="Who chooses the plans of video queries: ewma, fixed, or a class as package.module:Class."
+        "robust",
+        description="Who chooses the plans of video queries: robust, ewma, cold_start, pid, fixed, or package.module:Class.",
     )
     tick: Duration = Field(1.0, ge=0.05, le=60, description="Time between two looks at all queries.")
     max_tasks: Annotated[int, unbuilt(64, "leave it away")] = Field(

@@ -49,7 +49,7 @@ _SECTIONS: Final[dict[RoleName, str]] = {
     "cloud": """\
 
 [cloud]
-scheduler = "ewma"
+scheduler = "robust"
 tick      = "1s"
 """,
     "edge": """\

@@ -18,6 +18,7 @@ FPS_CHOICES: Final[tuple[Fps, ...]] = (1, 5, 10, 20, 30)
 
 
 STAGES: Final = 8  # of one pipeline
+IN_FLIGHT: Final = 2  # pictures of a query at a time: one on its way or in a worker, one behind it; more only adds age
 OUTPUTS: Final = 32  # names of values that the stages of one pipeline give, four each
 OUTPUT_BYTES: Final = 24 * 1024  # of one result as JSON: 256 faces with their poses are 14 kB, sixteen results fit one message
 
@@ -89,12 +90,14 @@ class Constraint(Value):
     """What the user wants held; a field left out is not asked for.
 
     `delay` is the original's meaning: the summed stage time of a frame divided by the camera frames that it stands for.
-    `latency` is the true time from capture to result. `accuracy` is a fraction.
+    `latency` is the true time from capture to result. `accuracy` is a fraction. `weight` is a priority where queries share
+    nodes: who weighs twice as much pays half as much; 1 where it is left out.
     """
 
     delay: Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)] | None = None
     latency: Annotated[float, Field(gt=0.0, le=3600.0, allow_inf_nan=False)] | None = None
     accuracy: Fraction | None = None
+    weight: Annotated[float, Field(ge=0.01, le=100.0, allow_inf_nan=False)] | None = None
 
 
 Pipeline = Annotated[Items[Word63], Field(min_length=1, max_length=STAGES)]
@@ -211,7 +214,7 @@ class Result(Value):
     """What the pipeline found in one frame.
 
     `output` holds what the stages gave, without pictures; boxes are [x0, y0, x1, y1] in pixels of a `width` × `height` frame.
-    `captured_at` is wall time in seconds; `stage_ms` includes the way to another node and back.
+    `captured_at` is wall time in seconds; `stage_ms` includes the way to another node and back, `hop_ms` is that way alone.
     """
 
     attempt: Count
@@ -222,6 +225,7 @@ class Result(Value):
     latency: Seconds
     delay: Seconds
     stage_ms: Annotated[dict[Word63, Seconds], Field(max_length=STAGES)]
+    hop_ms: Annotated[dict[Word63, Seconds], Field(max_length=STAGES)] = {}
     plan: Text
     plan_epoch: Count
     width: Count
@@ -267,13 +271,14 @@ class Event(Value):
 class Runtime(Value):
     """What the newest results say: the original's four figures, then ours. Windows are the last 30 results.
 
-    `obj_size` is the mean box area in px² at 1080p scale; `obj_stable` says that the standard deviation of the object count is
-    below 0.3; `fps` is results per second.
+    `obj_size` is the mean box area in px² at 1080p scale, `obj_speed` how many px a second the objects move there, 0 where
+    unknown; `obj_stable` says that the standard deviation of the object count is below 0.3; `fps` is results per second.
     """
 
     delay: Seconds = 0.0
     obj_n: Seconds = 0.0
     obj_size: Seconds = 0.0
+    obj_speed: Seconds = 0.0
     obj_stable: bool = False
     latency_p50: Seconds = 0.0
     latency_p95: Seconds = 0.0

@@ -383,7 +383,7 @@ async def test_frames_without_end_are_cut_before_they_fill_the_memory(scene: Sce
 
 # The config
 
-ALL = Known(services=SERVICES, schedulers=("ewma", "fixed"))
+ALL = Known(services=SERVICES, schedulers=("robust", "ewma", "fixed"))
 WHOLE = '[node]\nroles = ["edge"]\n'
 
 

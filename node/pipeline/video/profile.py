@@ -7,8 +7,9 @@ may come from another node, so that nothing in an output is taken for a number b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor, sqrt
-from statistics import fmean, pstdev
+from itertools import pairwise
+from math import floor, hypot, prod, sqrt
+from statistics import fmean, median, pstdev
 from typing import Final
 
 from pydantic import JsonValue
@@ -24,7 +25,12 @@ MOST_OBJECTS: Final = 10_000  # in one picture: whoever claims more does not cou
 MOST_FPS: Final = 1000.0
 MOST_PX: Final = 1e5  # how far from the origin a corner of a box can lie
 MOST_AREA: Final = 1e7  # of an object in px² at 1080p: four pictures of 16:9
-SPEED_PX_S: Final = 150.0  # how fast objects move at 1080p; a walker in a room
+DEFAULT_SPEED_PX_S: Final = 150.0  # how fast objects move at 1080p until one was seen; a walker in a room
+SPEED_LEAST_PX_S, SPEED_MOST_PX_S = 5.0, 5000.0  # what stands still moves by the detector's own trembling
+SPEED_WINDOW: Final = 6  # results
+SPEED_GAP_S: Final = 0.2  # between two of them: in less time a detector trembles more than things move
+SPEED_OBJECTS: Final = 16  # of one result: each is compared with each
+SAME_OBJECT: Final = 1.5  # widths that an object may move between two results and still be taken for the same
 
 
 def objects_of(result: Result) -> int:
@@ -52,6 +58,7 @@ def runtime_of(results: Sequence[Result]) -> Runtime:
         delay=fmean(result.delay for result in window),
         obj_n=float(counts[-1]),
         obj_size=_mean_area(window[-1]),
+        obj_speed=_speed(window),
         obj_stable=pstdev(counts) < STABLE_BELOW,
         latency_p50=_quantile(latencies, 0.5),
         latency_p95=_quantile(latencies, 0.95),
@@ -60,22 +67,23 @@ def runtime_of(results: Sequence[Result]) -> Runtime:
     )
 
 
-def accuracy_of(
-    services: Sequence[ServiceSpec], resolution: Resolution, fps: float, camera_fps: float, obj_size: float
-) -> float:
-    """The expected fraction of objects that a held result still gets right, between 0 and 1.
+def found_at(services: Sequence[ServiceSpec], resolution: Resolution) -> float:
+    """The fraction of objects that all of the services still get right at a resolution."""
+    return prod(service.accuracy[resolution] for service in services)
 
-    The services' resolution curves, times the share of camera frames whose held result still overlaps: a box of width w that
-    moves v px/s keeps an IoU of 0.5 for w / 3v seconds. `obj_size` is a mean area in px² at 1080p, 0 where unknown.
+
+def held_share(rate: float, camera_fps: float, obj_size: float, obj_speed: float, age: float = 0.0) -> float:
+    """The share of camera frames that the newest of `rate` results a second still fits, between 0 and 1.
+
+    A box of width w that moves v px/s keeps an IoU of 0.5 for w / 3v seconds; a result that comes `age` seconds after its
+    picture has lost that much of it, though its own frame it always fits. `obj_size` is a mean area in px² and `obj_speed` in
+    px/s at 1080p, 0 where unknown.
 
     Source: video.md, model of accuracy.
     """
-    found = 1.0
-    for service in services:
-        found *= service.accuracy[resolution]
     width = sqrt(obj_size) if obj_size > 0 else DEFAULT_OBJECT_PX
-    held_s = width / (3 * SPEED_PX_S)
-    return found * min(1.0, (floor(held_s * camera_fps) + 1) * min(fps, camera_fps) / camera_fps)
+    left_s = max(width / (3 * (obj_speed or DEFAULT_SPEED_PX_S)) - age, 0.0)
+    return min(1.0, (floor(left_s * camera_fps) + 1) * min(rate, camera_fps) / camera_fps)
 
 
 def _mean_area(result: Result) -> float:
@@ -86,12 +94,45 @@ def _mean_area(result: Result) -> float:
     return min(fmean(areas) * (HEIGHT_OF_SCALE / result.height) ** 2, MOST_AREA) if areas else 0.0
 
 
+def _speed(window: Sequence[Result]) -> float:
+    """The median speed of the objects over the newest results, in px/s at 1080p; 0 where none was seen twice."""
+    apart: list[Result] = []
+    for result in reversed(window):
+        if not apart or apart[-1].captured_at - result.captured_at >= SPEED_GAP_S:
+            apart.append(result)
+    seen = [(result.captured_at, _centres(result)) for result in reversed(apart[:SPEED_WINDOW])]
+    speeds: list[float] = []
+    for (before, there), (after, here) in pairwise(seen):
+        if there:
+            for x, y, width in here:
+                moved = min(hypot(x - u, y - v) for u, v, _ in there)
+                if moved <= SAME_OBJECT * width:
+                    speeds.append(moved / (after - before))
+    return max(SPEED_LEAST_PX_S, min(median(speeds), SPEED_MOST_PX_S)) if speeds else 0.0
+
+
+def _centres(result: Result) -> list[tuple[float, float, float]]:
+    """Middle and width of the objects' boxes at 1080p, the first few of them."""
+    boxes = result.output.get("bbox")
+    if not isinstance(boxes, list) or not result.height or not result.width:
+        return []
+    across, down = HEIGHT_OF_SCALE * 16 / 9 / result.width, HEIGHT_OF_SCALE / result.height
+    found = [edges for box in boxes[:SPEED_OBJECTS] if (edges := _edges(box)) is not None]
+    return [((x0 + x1) / 2 * across, (y0 + y1) / 2 * down, abs(x1 - x0) * across) for x0, y0, x1, y1 in found]
+
+
 def _area(box: JsonValue) -> float | None:
     """Pixels inside a box; None for what is no box."""
+    edges = _edges(box)
+    return None if edges is None else abs(edges[2] - edges[0]) * abs(edges[3] - edges[1])
+
+
+def _edges(box: JsonValue) -> tuple[float, float, float, float] | None:
+    """The four edges of a box; None for what is no box."""
     if not isinstance(box, list) or len(box) != 4:
         return None
-    edges = [float(edge) for edge in box if isinstance(edge, int | float) and -MOST_PX <= edge <= MOST_PX]
-    return abs(edges[2] - edges[0]) * abs(edges[3] - edges[1]) if len(edges) == 4 else None
+    x0, y0, x1, y1 = (float(edge) if isinstance(edge, int | float) and -MOST_PX <= edge <= MOST_PX else None for edge in box)
+    return None if x0 is None or y0 is None or x1 is None or y1 is None else (x0, y0, x1, y1)
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

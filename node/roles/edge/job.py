@@ -1,6 +1,6 @@
 """How does one query run on the edge that owns its camera?
 
-Pictures arrive newest-wins in a mailbox of one. At most WINDOW of them are worked on at a time; each keeps the plan of its
+Pictures arrive newest-wins in a mailbox of one. At most IN_FLIGHT of them are worked on at a time; each keeps the plan of its
 epoch from the first stage to the last, and each stage runs here or on the node that the plan names. Every picture ends as
 processed, skipped or failed, and the tally says so at every moment. Results go to the cloud as durable messages, each of
 which holds what has come since the one before. While not even the disk of this node takes them, pictures are skipped.
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from node import failpoints
 from node.clock import Clock
 from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Superseded, TooLarge, Unavailable
-from node.model.video import Outcome, Plan, Result, Tally
+from node.model.video import IN_FLIGHT, Outcome, Plan, Result, Tally
 from node.model.wire.job import JOB_PROGRESS, Failure, JobProgress, JobProgressReply, JobStart
 from node.pipeline.graph import check_graph
 from node.pipeline.stage import CLIP, SERVICES
@@ -33,7 +33,6 @@ from node.roles.shared.tasks import begin, end
 
 log = logging.getLogger(__name__)
 
-WINDOW: Final = 2  # one picture on its way or in a worker, one behind it; more only adds age
 FRAME_LIFE_S: Final = 5.0  # a picture older than this is of no use to anybody
 RESULTS_WAITING: Final = 64  # not on the disk yet: two seconds at 30 fps; beyond them no picture is begun
 RESULTS_AT_ONCE: Final = 16  # × 20 kB for 256 faces with their poses: a third of what a message may hold
@@ -232,7 +231,7 @@ class Job:
 
     def _work_on(self) -> None:
         room = len(self._results) + len(self._working) < RESULTS_WAITING
-        if self._mailbox is not None and len(self._working) < WINDOW and room and not self._stopped:
+        if self._mailbox is not None and len(self._working) < IN_FLIGHT and room and not self._stopped:
             work = _Work(self._mailbox)
             self._mailbox = None
             task = begin(self._process(work), f"frame {work.capture.number} of {self.query}")
@@ -300,6 +299,7 @@ class Job:
             latency=now - capture.captured,
             delay=sum(run.stage_s.values()) / covered,
             stage_ms={stage: seconds * 1000 for stage, seconds in run.stage_s.items()},
+            hop_ms={stage: seconds * 1000 for stage, seconds in run.hop_s.items()},
             plan=plan.digest(),
             plan_epoch=plan.epoch,
             width=capture.frame.width,

@@ -27,13 +27,15 @@ from node.transport.base import Transport
 class Run:
     """What the stages gave so far, the seconds each took and the bytes sent away.
 
-    The way to a node and the wait there count with the first of the stages that run there in one call. `stage` is the first
-    one of the call that was begun last: where the picture is, or where it was lost; of branches, where one was `lost`.
+    The way to a node and the wait there count with the first of the stages that run there in one call; `hop_s` is the way
+    alone. `stage` is the first one of the call that was begun last: where the picture is, or where it was lost; of branches,
+    where one was `lost`.
     """
 
     values: dict[str, JsonValue] = field(default_factory=dict)
     pictures: dict[str, Sequence[bytes | bytearray | memoryview]] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
+    hop_s: dict[str, float] = field(default_factory=dict)
     bytes_moved: int = 0
     stage: str = ""
     lost: bool = False
@@ -125,10 +127,12 @@ class StageRunner:
         calls = tuple(StageCall(service=stage, model_id=mapping[stage].model_id) for stage in here)
         if segment.node == self._here:
             own = await self._run_here(walk, calls, segment.wanted, run)
+            spent = self._clock.monotonic() - began
         else:
             async with self.credit.spend(segment.node, f"{walk.query}/{here[0]}"):
-                own = await self._run_elsewhere(walk, segment.node, calls, segment.wanted, run)
-        spent = self._clock.monotonic() - began
+                own, there = await self._run_elsewhere(walk, segment.node, calls, segment.wanted, run)
+            spent = self._clock.monotonic() - began
+            run.hop_s[here[0]] = max(spent - there, 0.0)
         run.stage_s.update(zip(here[1:], own[1:], strict=True))
         run.stage_s[here[0]] = max(own[0], spent - sum(own[1:]))
 
@@ -147,7 +151,8 @@ class StageRunner:
 
     async def _run_elsewhere(
         self, walk: _Walk, node: str, stages: Sequence[StageCall], wanted: Collection[str], run: Run
-    ) -> Sequence[float]:
+    ) -> tuple[Sequence[float], float]:
+        """Each stage's own seconds, and how long the picture was there."""
         frame = walk.frame
         specs = [SERVICES[stage.service] for stage in stages]
         needs = inputs_of(specs)
@@ -175,13 +180,15 @@ class StageRunner:
             {name: value for name, value in answer.body.values.items() if name in gives},
             {name: given for name, given in came.items() if name in wanted},
         )
-        return answer.body.stage_seconds
+        own = answer.body.stage_seconds
+        return own, sum(own) + answer.body.decode_seconds + answer.body.wait_seconds
 
 
 def _join(graph: Graph, calls: Sequence[Segment], gave: Sequence[Run], run: Run) -> None:
     """What all branches gave; a name that several give last carries the stage's name in front of it."""
     for segment, given in zip(calls, gave, strict=True):
         run.stage_s |= given.stage_s
+        run.hop_s |= given.hop_s
         run.bytes_moved += given.bytes_moved
         run.stage = given.stage if given.lost else run.stage
         if segment.stages[0] in given.stage_s:

@@ -205,7 +205,8 @@ def test_a_constraint_is_changed_and_taken_away(
 ) -> None:
     door.submit()
     assert ecnode("queries", "constrain", "@last", "--accuracy", "0.9", "--delay", "none", "-o", "json") == 0
-    assert json.loads(capsys.readouterr().out)["constraint"] == {"delay": None, "latency": None, "accuracy": 0.9}
+    kept = {"latency": None, "weight": None}
+    assert json.loads(capsys.readouterr().out)["constraint"] == {"delay": None, "accuracy": 0.9, **kept}
     assert ecnode("queries", "constrain", "@last") == 2
     assert ecnode("queries", "constrain", "@last", "--delay", "soon") == 2
     assert "--delay" in capsys.readouterr().err

@@ -328,7 +328,7 @@ def test_a_truth_value_in_a_file_is_no_label(write: Write) -> None:
     ],
 )
 def test_settings_that_are_unsafe_or_contradict_each_other_are_refused(settings: list[str], told: str) -> None:
-    known = Known(services=["face_detection"], schedulers=["ewma"])
+    known = Known(services=["face_detection"], schedulers=["ewma", "robust"])
     problems = faults(sets=("node.roles=edge", *settings), known=known)
     assert len(problems) == 1
     assert told in problems[0]

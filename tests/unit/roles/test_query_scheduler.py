@@ -27,7 +27,8 @@ from node.model.video import (
 )
 from node.model.wire.job import JOB_PLAN, JOB_PROGRESS, JOB_START, JOB_STOP, Failure, JobPlan, JobProgress, JobStart, JobStop
 from node.model.wire.member import NODE_REPORT, Report
-from node.pipeline.video.planner.base import Scheduler, load_scheduler
+from node.pipeline.video.planner.base import Scheduler
+from node.pipeline.video.planner.loading import load_scheduler
 from node.pipeline.video.profile import runtime_of
 from node.roles.cloud.query_manager import QueryManager
 from node.roles.cloud.scheduler import CALL_TIMEOUT_S, NO_OFFER_PATIENCE_S, QueryScheduler

@@ -5,21 +5,23 @@ A scheduler is a plug-in with the original's signature. It is pure: what it lear
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from node.errors import ConfigInvalid, Problem
 from node.model.cluster import ServiceReport
-from node.model.video import Constraint, Placement, Plan, Resolution, Result, Runtime, StageRole, VideoConf
+from node.model.video import IN_FLIGHT, Constraint, Placement, Plan, Resolution, Result, Runtime, StageRole, VideoConf
 
 Choice: TypeAlias = tuple[VideoConf, dict[str, Placement]]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeResource:
-    """One node that may run stages. `rtt_s` is the round trip between the host edge and it, 0 for the host itself."""
+    """One node that may run stages.
+
+    `cpu_fraction` is what others than us take of a core, `rtt_s` the round trip between the host edge and it, 0 for the host
+    itself; `bytes_s` what the newest probe of the link found, at the clock's time `probed_at`, 0 where there was none.
+    """
 
     name: str
     role: StageRole
@@ -27,18 +29,30 @@ class NodeResource:
     cpu_fraction: float
     rtt_s: float
     services: Mapping[str, ServiceReport]
+    bytes_s: float = 0.0
+    probed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceInfo:
     """The nodes that the host edge can reach, itself included, and what its camera gives.
 
-    `camera_height` is the rows of its pictures, 0 where unknown: a larger resolution than that finds nothing more.
+    `camera_height` is the rows of its pictures, 0 where unknown: a larger resolution than that finds nothing more. `at` is the
+    clock's time of all this, `in_flight` the pictures of a query that are worked on at once, `owner` the host edge where it is
+    not among the nodes because its stages must run elsewhere.
     """
 
     nodes: tuple[NodeResource, ...]
     camera_fps: float
     camera_height: int = 0
+    at: float = 0.0
+    in_flight: int = IN_FLIGHT
+    owner: str = ""
+
+    @property
+    def host(self) -> str:
+        """The name of the edge that owns the camera; empty where nobody said it."""
+        return self.owner or next((node.name for node in self.nodes if node.role is StageRole.HOST), "")
 
     def resolutions(self) -> tuple[Resolution, ...]:
         """The resolutions worth choosing; the smallest always is."""
@@ -49,6 +63,20 @@ class ResourceInfo:
     def offering(self, service: str) -> tuple[NodeResource, ...]:
         """The nodes that have measured the service."""
         return tuple(node for node in self.nodes if service in node.services and node.services[service].profile)
+
+
+@dataclass(frozen=True, slots=True)
+class Safe:
+    """A choice that needs the host alone. It is taken by the edge itself once a frame is away for longer than `after_s`."""
+
+    choice: Choice
+    after_s: float
+
+
+def can_run(mapping: Mapping[str, Placement], resource_info: ResourceInfo) -> bool:
+    """Whether every node of a choice is there and offers its stage."""
+    offers = {node.name: node.services for node in resource_info.nodes}
+    return all(stage in offers.get(place.node, {}) for stage, place in mapping.items())
 
 
 @runtime_checkable
@@ -73,27 +101,3 @@ class Scheduler(Protocol):
 
     def forget(self, job_uid: str) -> None:
         """The query is over."""
-
-
-_BUILT_IN: Final = {
-    "fixed": "node.pipeline.video.planner.fixed:Fixed",
-    "ewma": "node.pipeline.video.planner.ewma:Ewma",
-}
-
-
-def load_scheduler(name: str) -> Scheduler:
-    """The built-in scheduler of that name, or the class at `package.module:Class`.
-
-    Raises:
-        ConfigInvalid: neither exists.
-    """
-    module, _, attribute = _BUILT_IN.get(name, name).partition(":")
-    try:
-        made: object = getattr(importlib.import_module(module), attribute)()
-        if not isinstance(made, Scheduler):
-            raise ValueError("it lacks one of plan, observe, failed, forget")
-    except (ImportError, AttributeError, ValueError) as error:
-        problem = Problem("cloud.scheduler", f"no scheduler '{name}': {error}")
-        hint = f"one of {', '.join(_BUILT_IN)}, or package.module:Class"
-        raise ConfigInvalid(f"cloud.scheduler: no scheduler '{name}'", problems=[problem], hint=hint) from error
-    return made

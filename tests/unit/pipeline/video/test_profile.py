@@ -9,7 +9,7 @@ import pytest
 
 from node.model.video import Resolution, Result, Runtime
 from node.pipeline.stage import SERVICES
-from node.pipeline.video.profile import WINDOW, accuracy_of, objects_of, runtime_of
+from node.pipeline.video.profile import WINDOW, found_at, held_share, objects_of, runtime_of
 
 DETECTION = SERVICES["face_detection"]
 ALIGNMENT = SERVICES["face_alignment"]
@@ -91,24 +91,50 @@ def test_reading_the_figures_changes_nothing() -> None:
 
 
 def test_accuracy_is_what_the_services_find_when_every_frame_is_processed() -> None:
-    assert accuracy_of([DETECTION], Resolution.P1080, 25.0, 25.0, 0.0) == 1.0
-    assert accuracy_of([DETECTION, ALIGNMENT], Resolution.P360, 25.0, 25.0, 0.0) == pytest.approx(
+    assert found_at([DETECTION], Resolution.P1080) * held_share(25.0, 25.0, 0.0, 0.0) == 1.0
+    assert found_at([DETECTION, ALIGNMENT], Resolution.P360) == pytest.approx(
         DETECTION.accuracy["360p"] * ALIGNMENT.accuracy["360p"]
     )
 
 
-def test_accuracy_falls_with_the_frame_rate_sooner_for_small_objects() -> None:
-    def held(fps: float, width: float) -> float:
-        return accuracy_of([DETECTION], Resolution.P1080, fps, 30.0, width * width)
+def test_accuracy_falls_with_the_frame_rate_sooner_for_small_objects_and_for_quick_ones() -> None:
+    def held(fps: float, width: float, speed: float = 0.0) -> float:
+        return held_share(fps, 30.0, width * width, speed)
 
     assert held(1, 200) < held(5, 200) <= held(30, 200) == 1.0
     assert held(5, 20) < held(5, 200)
+    assert held(5, 200, 600.0) < held(5, 200, 100.0)
+
+
+def test_the_rendered_scenes_of_the_design_come_out_as_far_apart_as_they_were_measured() -> None:
+    slow_and_large, fast_and_small = (300.0**2, 370.0), (60.0**2, 900.0)
+    assert held_share(1, 30.0, *slow_and_large) == pytest.approx(0.28, abs=0.05)
+    assert held_share(5, 30.0, *slow_and_large) >= 0.98
+    assert held_share(1, 30.0, *fast_and_small) == pytest.approx(0.03, abs=0.01)
+    assert held_share(5, 30.0, *fast_and_small) == pytest.approx(0.16, abs=0.02)
 
 
 def test_more_frames_than_the_camera_gives_find_nothing_more() -> None:
-    assert accuracy_of([DETECTION], Resolution.P480, 30.0, 15.0, 0.0) == accuracy_of(
-        [DETECTION], Resolution.P480, 15.0, 15.0, 0.0
-    )
+    assert held_share(30.0, 15.0, 0.0, 0.0) == held_share(15.0, 15.0, 0.0, 0.0)
+
+
+def test_a_result_that_comes_late_fits_for_less_time_and_one_that_comes_too_late_only_its_own_frame() -> None:
+    on_time, late, too_late = (held_share(5.0, 30.0, 0.0, 0.0, age) for age in (0.0, 0.4, 1.0))
+    assert on_time > late > too_late == pytest.approx(5 / 30)
+
+
+def test_the_speed_of_objects_is_that_of_their_boxes_whatever_the_resolution() -> None:
+    def moved(width: int, height: int, number: int) -> Result:
+        x = (100 + 30 * number) * width / 1920  # 30 px every quarter of a second: 120 px/s
+        box = [x, 0, x + 60 * width / 1920, 60 * height / 1080]
+        return result(number, boxes=[box], captured_at=100 + number / 4, width=width, height=height)
+
+    for size in ((1920, 1080), (640, 480)):
+        assert runtime_of([moved(*size, number) for number in range(8)]).obj_speed == pytest.approx(120.0)
+
+
+def test_objects_that_were_seen_once_have_no_speed() -> None:
+    assert runtime_of([result(0, boxes=[BOX])]).obj_speed == 0.0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,252 @@
+"""Which frame rate, resolution and placement serve a query best?
+
+Every combination is judged by one figure: the chance that the limits hold, times how much of the asked accuracy is expected,
+plus a little for accuracy itself, minus what bytes, nodes and links cost. Up to `EXACT_PLANS` combinations all are judged, and
+those left out that cannot beat the best few; beyond it only the placements that `paths.py` finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import erfc, inf, log, log1p, sqrt
+from typing import Final, NamedTuple
+
+from node.model.video import FPS_CHOICES, Constraint, Fps, Resolution
+from node.pipeline.video.planner.accuracy import Scene
+from node.pipeline.video.planner.delay import Offers, Option
+from node.pipeline.video.planner.lognormal import LEAST_S, chance_below
+from node.pipeline.video.planner.market import CAP
+from node.pipeline.video.planner.paths import likely_paths
+
+EXACT_PLANS: Final = 10_000
+BEST: Final = 5  # remembered with a decision
+ACCURACY_WEIGHT: Final = 0.02
+BYTE_PRICE: Final = 4e-9  # utility per byte and second that leaves the host: 1 MB/s costs a fifth of a switch
+BROKEN_WORTH: Final = 0.1  # what a plan that surely breaks a limit may still be worth, the less the further it is beyond
+OVERLOAD: Final = 0.5  # utility for each whole resource above the cap
+
+
+class Placed(NamedTuple):
+    """A place for every stage at one resolution: time per frame, bytes sent, price and shares per frame and second."""
+
+    places: tuple[int, ...]
+    mean: float
+    variance: float
+    sent: float
+    price: float
+    rate_most: float
+    sure: float
+
+
+class Candidate(NamedTuple):
+    """A combination and what is expected of it. `held` is the chance that the limits hold, `rate` results a second."""
+
+    utility: float
+    fps: Fps
+    resolution: Resolution
+    placed: Placed
+    held: float
+    accuracy: float
+    rate: float
+
+
+class Moments(NamedTuple):
+    """A chain of options with mean and variance of its time, and of its lognormal the middle and the steepness."""
+
+    mean: float
+    middle: float
+    steepness: float
+    chain: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a choice must serve.
+
+    `overhead_s` is what a frame's latency has beside its stages; `price` and `room` say for a place what its use costs and
+    how much of it is free; `links` the same for the way there.
+    """
+
+    constraint: Constraint
+    camera_fps: float
+    in_flight: int
+    overhead_s: float
+    scene: Scene
+    room: Sequence[float]
+    price: Sequence[float]
+    link_room: Sequence[float]
+    link_price: Sequence[float]
+
+    def judge(self, placed: Placed, fps: Fps, resolution: Resolution) -> Candidate:
+        """What is expected of one combination."""
+        _, mean, variance, sent, price, rate_most, sure = placed
+        offered = min(float(fps), self.camera_fps)
+        rate = min(offered, self.in_flight / max(mean, LEAST_S), rate_most / CAP)
+        held, excess = 1.0, 1.0
+        for limit in self.limits(offered):
+            held = min(held, chance_below(limit, mean, variance))
+            excess = max(excess, mean / limit if limit > 0.0 else inf)
+        held *= sure
+        age = 0.0 if self.constraint.latency is None else mean + self.overhead_s
+        accuracy = self.scene.expected(resolution, rate, age)
+        utility = self.worth(accuracy) * held + (self.worth(accuracy) * BROKEN_WORTH + ACCURACY_WEIGHT * accuracy) / excess
+        utility -= rate * (BYTE_PRICE * sent + price)
+        if offered > rate_most:
+            utility -= OVERLOAD * min(CAP * (offered / rate_most - 1), 1.0)
+        return Candidate(utility, fps, resolution, placed, held, accuracy, rate)
+
+    def worth(self, accuracy: float) -> float:
+        """How much of the asked accuracy that is."""
+        asked = self.constraint.accuracy
+        return min(accuracy / asked, 1.0) if asked else accuracy
+
+    def limits(self, offered: float) -> list[float]:
+        """What the time of a frame must stay below, in seconds, where `offered` frames a second are taken."""
+        found = []
+        if self.constraint.delay is not None:
+            found.append(self.constraint.delay * (self.camera_fps / offered + 1))
+        if self.constraint.latency is not None:
+            found.append(self.constraint.latency - self.overhead_s)
+        return found
+
+
+def rank(offers: Offers, goal: Goal) -> list[Candidate]:
+    """The best `BEST` combinations, the best first; none where a stage has no option.
+
+    What cannot beat them is not judged: first by what rate and resolution can be worth at most, then by the chance to hold.
+    """
+    best: list[Candidate] = []
+    exact = offers.count() * len(FPS_CHOICES) <= EXACT_PLANS
+    found: dict[Resolution, list[Moments]] = {}
+    placed: dict[int, Placed] = {}  # by the identity of the chain, which `found` keeps
+    floor = -inf
+    for bound, accuracy, fps, resolution in _bounds(offers, goal):
+        if bound <= floor:
+            break
+        moments = found.get(resolution)
+        if moments is None:
+            stages = offers.at(resolution)
+            moments = found[resolution] = every_chain(stages) if exact else likely_chains(stages, goal)
+        worth, little = goal.worth(accuracy), ACCURACY_WEIGHT * accuracy
+        offered = min(float(fps), goal.camera_fps)
+        limits = goal.limits(offered)
+        limit = min(limits) if limits else inf
+        log_limit = log(limit) if 0.0 < limit < inf else limit
+        for mean, middle, steepness, chain in moments:
+            held = 0.5 * erfc((middle - log_limit) * steepness) if log_limit < inf else 1.0
+            chance = held + (BROKEN_WORTH / max(mean / limit, 1.0) if limit > 0.0 else 0.0)
+            if worth * chance + little <= floor:
+                continue
+            if goal.in_flight < offered * mean:  # fewer results than pictures: the accuracy is not reached either
+                real = goal.scene.expected(resolution, goal.in_flight / mean, 0.0)
+                if goal.worth(real) * chance + ACCURACY_WEIGHT * real <= floor:
+                    continue
+            if (at := placed.get(id(chain))) is None:
+                at = placed[id(chain)] = placed_at(chain, goal)
+            candidate = goal.judge(at, fps, resolution)
+            if candidate.utility > floor:
+                best.append(candidate)
+                best.sort(key=_utility, reverse=True)
+                del best[BEST:]
+                floor = best[-1].utility if len(best) == BEST else -inf
+    return best
+
+
+def _bounds(offers: Offers, goal: Goal) -> list[tuple[float, float, Fps, Resolution]]:
+    """For every rate and resolution what no placement can exceed, and with which accuracy; the highest first."""
+    found = []
+    for resolution in offers.resolutions:
+        for fps in FPS_CHOICES:
+            accuracy = goal.scene.expected(resolution, min(float(fps), goal.camera_fps), 0.0)
+            bound = goal.worth(accuracy) * (1.0 + BROKEN_WORTH) + ACCURACY_WEIGHT * accuracy
+            found.append((bound, accuracy, fps, resolution))
+    found.sort(key=_first, reverse=True)
+    return found
+
+
+def every_chain(stages: Sequence[Sequence[Option]]) -> list[Moments]:
+    """Every way to place the stages, the quickest first."""
+    chains: list[tuple[float, float, tuple[Option, ...]]] = [(0.0, 0.0, ())]
+    for options in stages:
+        longer = []
+        for mean, variance, chain in chains:
+            before = chain[-1] if chain else None
+            for option in options:
+                more_mean, more_variance = _added(before, option)
+                longer.append((mean + more_mean, variance + more_variance, (*chain, option)))
+        chains = longer
+    chains.sort(key=_first)
+    return [_moments(mean, variance, chain) for mean, variance, chain in chains]
+
+
+def likely_chains(stages: Sequence[Sequence[Option]], goal: Goal) -> list[Moments]:
+    """The placements worth a look where there are too many to look at all."""
+    found = []
+    for chain in likely_paths(stages, goal.price):
+        placed = placed_at(chain, goal)
+        found.append(_moments(placed.mean, placed.variance, chain))
+    return sorted(found, key=_first)
+
+
+def every_placement(stages: Sequence[Sequence[Option]], goal: Goal) -> list[Placed]:
+    """Every way to place the stages, in full."""
+    return [placed_at(moments.chain, goal) for moments in every_chain(stages)]
+
+
+def _added(before: Option | None, option: Option) -> tuple[float, float]:
+    """Mean and variance that one more stage adds."""
+    mean, variance = option.stay
+    if before is not None and before.place == option.place:
+        return mean, variance
+    mean += option.enter[0]
+    variance += option.enter[1]
+    return (mean, variance) if before is None else (mean + before.leave[0], variance + before.leave[1])
+
+
+def _moments(mean: float, variance: float, chain: tuple[Option, ...]) -> Moments:
+    """As `lognormal.chance_below` has them."""
+    mean = max(mean, LEAST_S)
+    log_variance = max(log1p(variance / (mean * mean)), 1e-12)
+    return Moments(mean, log(mean) - log_variance / 2, 1 / sqrt(2 * log_variance), chain)
+
+
+def placed_at(chain: Sequence[Option], goal: Goal) -> Placed:
+    """What the stages take together at those places: neighbours at one place need no way between them."""
+    mean = variance = sent = price = 0.0
+    sure = 1.0
+    work: dict[int, float] = {}
+    ways: dict[int, float] = {}
+    before: Option | None = None
+    for option in chain:
+        place = option.place
+        mean += option.stay.mean
+        variance += option.stay.variance
+        sure *= option.sure
+        work[place] = work.get(place, 0.0) + option.work
+        price += option.work * goal.price[place]
+        if before is None or before.place != place:
+            if before is not None and before.leave_bytes:
+                mean += before.leave.mean
+                variance += before.leave.variance
+                sent += before.leave_bytes
+                ways[before.place] = ways.get(before.place, 0.0) + before.leave_share
+            if option.enter_bytes:
+                mean += option.enter.mean
+                variance += option.enter.variance
+                sent += option.enter_bytes
+                ways[place] = ways.get(place, 0.0) + option.enter_share
+        before = option
+    rate_most = min(goal.room[place] / max(share, LEAST_S) for place, share in work.items())
+    for place, share in ways.items():
+        rate_most = min(rate_most, goal.link_room[place] / share)
+        price += share * goal.link_price[place]
+    return Placed(tuple(option.place for option in chain), mean, variance, sent, price, rate_most, sure)
+
+
+def _utility(candidate: Candidate) -> float:
+    return candidate.utility
+
+
+def _first(found: tuple[float, *tuple[object, ...]]) -> float:
+    return found[0]

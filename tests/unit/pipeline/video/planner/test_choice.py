@@ -1,0 +1,116 @@
+"""Is the chosen combination the best there is, with few stages and with many?"""
+
+from __future__ import annotations
+
+from itertools import product
+from time import perf_counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.model.video import FPS_CHOICES, Constraint, Resolution
+from node.pipeline.video.planner.choice import BEST, Goal, every_chain, likely_chains, placed_at, rank
+from node.pipeline.video.planner.delay import Offers, Option
+from node.pipeline.video.planner.lognormal import Time
+
+
+class Scene:
+    def expected(self, resolution: Resolution, rate: float, age: float) -> float:
+        return (0.6 + 0.4 * list(Resolution).index(resolution) / 3) * min(1.0, 0.3 + rate / 10) / (1 + age)
+
+
+class Given(Offers):
+    """Options that a test made."""
+
+    def __init__(self, options: dict[Resolution, list[list[Option]]]) -> None:
+        super().__init__([], {resolution: [] for resolution in options})
+        self._made = options
+
+    def count(self) -> int:
+        total = 0
+        for stages in self._made.values():
+            ways = 1
+            for options in stages:
+                ways *= len(options)
+            total += ways
+        return total
+
+
+def goal(nodes: int, limits: Constraint, overhead: float = 0.0) -> Goal:
+    return Goal(limits, 25.0, 2, overhead, Scene(), [0.85] * nodes, [0.01] * nodes, [0.85] * nodes, [0.0] * nodes)
+
+
+seconds = st.floats(0.001, 2.0)
+
+
+@st.composite
+def offers(draw: st.DrawFn, stages: int = 2, nodes: int = 3) -> Given:
+    def option(place: int) -> Option:
+        stay, way = draw(seconds), draw(seconds) if place else 0.0
+        enter = Time(way, (way / 5) ** 2)
+        leave = Time(way / 4, (way / 20) ** 2)
+        sent = 1e5 if place else 0.0
+        return Option(place, Time(stay, (stay / 5) ** 2), enter, leave, stay / 2, sent, sent / 4, way / 2, way / 8)
+
+    return Given({resolution: [[option(place) for place in range(nodes)] for _ in range(stages)] for resolution in Resolution})
+
+
+LIMITS = st.builds(
+    Constraint,
+    delay=st.one_of(st.none(), st.floats(0.01, 2)),
+    latency=st.one_of(st.none(), st.floats(0.01, 3)),
+    accuracy=st.one_of(st.none(), st.floats(0.1, 1)),
+)
+
+
+@given(offers(), LIMITS, st.floats(0, 0.5))
+@settings(max_examples=60, deadline=None)
+def test_nothing_that_was_left_out_is_better(found: Given, limits: Constraint, overhead: float) -> None:
+    aim = goal(3, limits, overhead)
+    ranked = rank(found, aim)
+    every = [
+        aim.judge(placed_at(chain, aim), fps, resolution).utility
+        for resolution in Resolution
+        for chain in product(*found.at(resolution))
+        for fps in FPS_CHOICES
+    ]
+    assert [candidate.utility for candidate in ranked] == pytest.approx(sorted(every, reverse=True)[:BEST])
+
+
+@given(offers(stages=3, nodes=4), LIMITS)
+@settings(max_examples=40, deadline=None)
+def test_the_paths_of_many_stages_hold_the_quickest_placement_and_everything_at_one_node(
+    found: Given, limits: Constraint
+) -> None:
+    stages = found.at(Resolution.P480)
+    aim = goal(4, limits)
+    likely, every = likely_chains(stages, aim), every_chain(stages)
+    assert likely[0].mean == pytest.approx(every[0].mean)
+    alone = [chain for chain in likely if len({option.place for option in chain.chain}) == 1]
+    assert len(alone) == 4
+
+
+@given(offers(stages=6, nodes=5))
+@settings(max_examples=5, deadline=None)
+def test_six_stages_on_five_nodes_are_placed_without_looking_at_all_of_them(found: Given) -> None:
+    begun = perf_counter()
+    ranked = rank(found, goal(5, Constraint(latency=5.0)))
+    assert ranked
+    assert perf_counter() - begun < 5.0  # all of them would be 312,500
+
+
+def test_neighbours_on_one_node_need_no_way_between_them() -> None:
+    away = Option(1, Time(0.1, 0.0), Time(0.2, 0.0), Time(0.05, 0.0), 0.1, 1e5, 1e4, 0.1, 0.01)
+    home = Option(0, Time(0.1, 0.0), Time(), Time(), 0.1, 0.0, 0.0, 0.0, 0.0)
+    aim = goal(2, Constraint())
+    assert placed_at((away, away), aim).mean == pytest.approx(0.4)
+    assert placed_at((away, home), aim).mean == pytest.approx(0.45)
+    assert placed_at((home, home), aim).mean == pytest.approx(0.2)
+    assert placed_at((away, away), aim).sent == 1e5
+    assert placed_at((home, home), aim).rate_most == pytest.approx(0.85 / 0.2)
+
+
+def test_a_stage_that_nobody_offers_leaves_nothing_to_choose() -> None:
+    home = Option(0, Time(0.1, 0.0), Time(), Time(), 0.1, 0.0, 0.0, 0.0, 0.0)
+    assert rank(Given({Resolution.P360: [[home], []]}), goal(1, Constraint())) == []
