@@ -248,6 +248,21 @@ class SourceConfig(Section):
         None, gt=0, le=240, allow_inf_nan=False, description="Pictures per second to take; default: what it delivers."
     )
     loop: StrictBool = Field(False, description="Begin a file again at its end.")
+    reconnect: Duration = Field(
+        300.0,
+        ge=0,
+        le=86400,
+        description="How long a camera or an address that does not answer, or stops sending, is tried again before its queries "
+        "fail; 0: not at all.",
+    )
+    gate: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of a picture that must have changed since the last one that was processed; below it the picture "
+        "is skipped, and the last result holds. 0: every picture is processed.",
+    )
+    hold: Duration = Field(2.0, ge=0.1, le=60, description="Time after which a picture passes the gate in any case.")
 
 
 class LimitsConfig(Section):

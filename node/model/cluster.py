@@ -42,6 +42,7 @@ class SourceState(Word):
     OPEN = "open"
     ENDED = "ended"
     BROKEN = "broken"
+    RETRYING = "retrying"
 
 
 class ServiceReport(Value):

@@ -71,6 +71,11 @@ def small_grey(picture: Picture) -> Grey:
     return np.asarray(cv2.GaussianBlur(grey, _BLUR, 0), np.float32)
 
 
+def changed_share(before: Grey, now: Grey) -> float:
+    """Which share of a picture differs from another one of its shape; all of it where the shapes differ."""
+    return float((np.abs(now - before) > DIFFERENCE).mean()) if before.shape == now.shape else 1.0
+
+
 def moving(before: Grey, now: Grey, width: int, height: int) -> list[list[JsonValue]]:
     """Boxes [x0, y0, x1, y1], in pixels of a `width` × `height` picture, of what differs, the largest first."""
     mask = (np.abs(now - before) > DIFFERENCE).astype(np.uint8)

@@ -2,7 +2,8 @@
 
 Each job has a tap: a frame rate, a resolution, an encoding, the epoch of the plan they belong to. A picture is written into a
 slot that the node granted to the tap; without a granted slot it is skipped, never waited for. Every wanted picture has a
-number, so the node sees from the gaps what was skipped. End of stream and a broken source are messages, not crashes.
+number, so the node sees from the gaps what was skipped: for want of a slot, or
+at the gate, because hardly anything had changed. End of stream and a broken source are messages, not crashes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import JsonValue
 from node.clock import SystemClock
 from node.errors import EcnodeError
 from node.pipeline.video import codec
+from node.pipeline.video.motion import Grey, changed_share, small_grey
 from node.pipeline.video.service import Picture
 from node.pipeline.video.source import Source, open_source
 from node.roles.shared.arena import ArenaView
@@ -24,6 +26,14 @@ from node.roles.shared.channel import BlockingChannel, Header, Message
 from node.roles.shared.processes import Inbox, run_child
 
 BEHIND_S: Final = 0.5  # a file further behind its own time than this goes on from now instead of racing after it
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A picture of which less than `share` has changed within `hold` seconds is skipped; 0 lets every one pass."""
+
+    share: float
+    hold: float
 
 
 @dataclass(slots=True)
@@ -39,6 +49,8 @@ class _Tap:
     number: int = 0
     credit: float = 1.0
     slots: deque[int] = field(default_factory=deque)
+    shown: Grey | None = None
+    shown_at: float = float("-inf")
 
     def wants_next(self, share: float) -> bool:
         """Whether it takes the next picture of the source, of which it takes `share`."""
@@ -50,8 +62,9 @@ class _Tap:
 
 
 class _Capture:
-    def __init__(self, channel: BlockingChannel, arena: ArenaView, source: Source, most_fps: float | None) -> None:
+    def __init__(self, channel: BlockingChannel, arena: ArenaView, source: Source, gate: Gate, most_fps: float | None) -> None:
         self._channel = channel
+        self._gate = gate
         self._arena = arena
         self._source = source
         self._most_fps = most_fps or float("inf")
@@ -91,10 +104,21 @@ class _Capture:
                 return
             now = self._clock.monotonic()
             due = due + period if now - due < BEHIND_S else now + period
+            small = small_grey(picture) if picture is not None and self._gate.share else None
             for tap in takers:
                 tap.number += 1
-                if picture is not None and tap.slots:
+                if picture is not None and tap.slots and self._passes(tap, small, now):
                     self._hand_over(tap, picture, now)
+
+    def _passes(self, tap: _Tap, small: Grey | None, now: float) -> bool:
+        """Whether enough has changed since the job's last picture, or that one is too old to hold."""
+        if small is None:
+            return True
+        holds = tap.shown is not None and now - tap.shown_at < self._gate.hold
+        if holds and tap.shown is not None and changed_share(tap.shown, small) < self._gate.share:
+            return False
+        tap.shown, tap.shown_at = small, now
+        return True
 
     def counts(self) -> dict[str, JsonValue]:
         """How many pictures each job's tap has counted."""
@@ -133,8 +157,8 @@ def _capture(channel: BlockingChannel, settings: Header, inbox: Inbox) -> None:
     capture: _Capture | None = None
     try:
         source = open_source(chosen["url"], chosen["loop"])
-        capture = _Capture(channel, arena, source, chosen["fps"])
-        channel.send({"op": "opened", "fps": source.fps, "width": source.width, "height": source.height})
+        capture = _Capture(channel, arena, source, Gate(chosen["gate"], chosen["hold"]), chosen["fps"])
+        channel.send({"op": "opened", "fps": source.fps, "width": source.width, "height": source.height, "live": source.live})
         for message in inbox.take(None):
             capture.obey(message)
         capture.run(inbox)

@@ -2,7 +2,8 @@
 
 One reader for each source with at least one tap. It starts the capture process with the first tap and ends it with the
 last, turns the process's messages into events for the jobs, and keeps count: a number missing in the sequence of a tap's
-pictures is a picture that the capture process had to skip.
+pictures is a picture that the capture process had to skip. A camera or an address that breaks is opened again, at growing
+intervals; its jobs wait, and count on from where they were.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
+from urllib.parse import urlsplit
 
 from pydantic import JsonValue
 
@@ -30,6 +32,9 @@ log = logging.getLogger(__name__)
 
 GRANTED: Final = 2  # slots that a tap may hold in the capture process: one being written, one ready to be
 DEFAULT_FPS: Final = 25.0  # until the source was opened, or where it does not say
+LIVE_SCHEMES: Final = frozenset({"http", "https", "rtsp", "rtsps"})
+RETRY_FIRST_S: Final = 0.5  # twice as long after each failure: a camera that starts again is back within a minute
+RETRY_MOST_S: Final = 15.0
 STALL_S: Final = 20.0  # a capture process that says nothing for so long hangs in its decoder
 
 
@@ -63,10 +68,29 @@ Wish = tuple[VideoConf, int, str]
 
 @dataclass(slots=True)
 class _Tap:
+    """`numbers` and `camera_frames` were counted by earlier capture processes, `newest` are the counts of all of them."""
+
     taker: Taker
     wish: Wish
     told: Wish | None = None
     granted: dict[int, Lease] = field(default_factory=dict)
+    numbers: int = 0
+    camera_frames: int = 0
+    newest: tuple[int, int] = (0, 0)
+
+    def again(self) -> None:
+        """Another capture process counts from nought: what it counts is added to what was counted so far."""
+        self.told = None
+        self.numbers, self.camera_frames = self.newest
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """How a capture process ended: why its source broke, how many pictures came before, whether they had an end."""
+
+    reason: str | None
+    pictures: int = 0
+    finite: bool = False
 
 
 class SourceReader:
@@ -127,11 +151,37 @@ class SourceReader:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _read(self) -> None:
+        pause, broken_at = RETRY_FIRST_S, float("inf")
         while self._taps:
             try:
-                await self._session()
+                told = await self._session()
             except ChildLost as error:
-                self._over(error.message)
+                told = _Told(error.message)
+            if told is None:
+                continue
+            now = self._clock.monotonic()
+            if told.pictures:
+                pause, broken_at = RETRY_FIRST_S, now
+            broken_at = min(broken_at, now)
+            may_come_back = is_live(self._config.url) and not told.finite and now - broken_at < self._config.reconnect
+            if told.reason is None or not may_come_back:
+                self._over(told.reason)
+                pause, broken_at = RETRY_FIRST_S, float("inf")
+                continue
+            self._state, self._reason = SourceState.RETRYING, told.reason
+            log.warning("source tried again", extra={"source": self.name, "reason": told.reason, "seconds": pause})
+            await self._rest(pause)
+            pause = min(2 * pause, RETRY_MOST_S)
+
+    async def _rest(self, seconds: float) -> None:
+        """Waits so long, or until nobody wants the source any more."""
+        try:
+            async with self._clock.timeout(seconds):
+                while self._taps:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return
 
     def _over(self, reason: str | None) -> None:
         """Tells those who tap now; who comes while the process is seen to its end gets a process of his own."""
@@ -142,17 +192,20 @@ class SourceReader:
             self.untap(job)
             tap.taker.source_ended(reason)
 
-    async def _session(self) -> None:
-        """Runs one capture process until its source ends, breaks, or nobody wants it.
+    async def _session(self) -> _Told | None:
+        """Runs one capture process until its source ends or breaks, which it tells, or nobody wants it.
 
         Raises:
             ChildLost: it could not be started, or took no orders any more.
         """
-        self._state, self._reason = SourceState.OPEN, ""
+        if self._state is not SourceState.RETRYING:
+            self._state, self._reason = SourceState.OPEN, ""
         settings: dict[str, JsonValue] = {
             "url": self._config.url,
             "loop": self._config.loop,
             "fps": self._config.fps,
+            "gate": self._config.gate,
+            "hold": self._config.hold,
             "slots": self._arena.slots,
             "slot_bytes": self._arena.slot_bytes,
         }
@@ -167,10 +220,10 @@ class SourceReader:
         try:
             await asyncio.wait({steering, listening}, return_when=asyncio.FIRST_COMPLETED)
             if listening.done():
-                self._over(listening.result())
-            else:
-                self._state = SourceState.IDLE
-                steering.result()
+                return listening.result()
+            self._state = SourceState.IDLE
+            steering.result()
+            return None
         finally:
             for task in (steering, listening):
                 task.cancel()
@@ -195,8 +248,9 @@ class SourceReader:
                     await child.send({"op": "grant", "job": job, "slot": lease.slot})
             await self._changed.wait()
 
-    async def _listen(self, child: Child) -> str | None:
-        """Passes the capture process's messages on until the stream ends (None) or breaks (the reason)."""
+    async def _listen(self, child: Child) -> _Told:
+        """Passes the capture process's messages on until the stream ends or breaks."""
+        pictures, finite = 0, False
         while True:
             try:
                 async with self._clock.timeout(STALL_S):
@@ -208,17 +262,21 @@ class SourceReader:
             header = message.header
             match header["op"]:
                 case "opened":
+                    finite = not header["live"]
                     self._fps = min(self._config.fps or float("inf"), cast(float, header["fps"]))
                     self._height = min(self._height or 1 << 20, cast(int, header["height"]))
                 case "frame":
+                    pictures += 1
+                    self._state, self._reason = SourceState.OPEN, ""
                     self._frame(cast(dict[str, JsonValue], header))
                 case "untapped":
                     _release(self._leaving.pop(cast(str, header["job"]), None))
                 case "ended" | "broken":
                     for job, number in cast(dict[str, int], header["counts"]).items():
-                        if job in self._taps:
-                            self._taps[job].taker.counted(number)
-                    return None if header["op"] == "ended" else cast(str, header["reason"])
+                        if (tap := self._taps.get(job)) is not None:
+                            tap.newest = (tap.numbers + number, tap.newest[1])
+                            tap.taker.counted(tap.newest[0])
+                    return _Told(None if header["op"] == "ended" else cast(str, header["reason"]), pictures, finite)
 
     def _frame(self, header: Mapping[str, JsonValue]) -> None:
         job, slot = cast(str, header["job"]), cast(int, header["slot"])
@@ -234,14 +292,21 @@ class SourceReader:
         )
         number, epoch, camera_frame = (cast(int, header[key]) for key in ("number", "epoch", "camera_frame"))
         self._changed.set()
+        number, camera_frame = tap.numbers + number, tap.camera_frames + camera_frame
+        tap.newest = (number, camera_frame + 1)
         tap.taker.took(Capture(frame, number, epoch, camera_frame, cast(float, header["captured"])))
 
     def _take_back(self) -> None:
         """Frees the slots of a capture process that has ended."""
         for tap in [*self._taps.values(), *self._leaving.values()]:
-            tap.told = None
+            tap.again()
             _release(tap)
         self._leaving.clear()
+
+
+def is_live(url: str) -> bool:
+    """Whether a source may come back by itself: a camera or an address, not a file."""
+    return url.isdecimal() or urlsplit(url).scheme.lower() in LIVE_SCHEMES
 
 
 def _command(job: str, wish: Wish) -> dict[str, JsonValue]:
