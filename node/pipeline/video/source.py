@@ -59,8 +59,11 @@ class Source(Protocol):
     def position(self) -> int:
         """Index of the last picture within the clip or folder, -1 before the first; starts again where a loop does."""
 
-    def read(self) -> Picture | None:
+    def read(self, used: Picture | None = None) -> Picture | None:
         """The next picture, or None at the end of the stream.
+
+        It may be written over `used`, one that was read before and that nobody looks at any more: memory that is fresh from
+        the kernel with every picture costs as much as the picture (720p: 1.3 ms instead of 4.4 beyond decoding).
 
         Raises:
             Unavailable: the source is damaged, has gone, or stopped sending.
@@ -163,11 +166,11 @@ class _Video(_Opened):
         announced = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = min(announced, MAX_FPS) if math.isfinite(announced) and announced > 0 else DEFAULT_FPS
 
-    def read(self) -> Picture | None:
+    def read(self, used: Picture | None = None) -> Picture | None:
         if not self.skip():
             return None
         try:
-            done, picture = self._capture.retrieve()
+            done, picture = self._capture.retrieve(used)  # of another size it is left alone
         except cv2.error as fault:
             raise self._undecodable() from fault
         if not done or picture is None:
@@ -241,7 +244,8 @@ class _Folder(_Opened):
         self._first: Picture | None = self._decode(self._names[0])
         self.height, self.width = self._first.shape[:2]
 
-    def read(self) -> Picture | None:
+    def read(self, used: Picture | None = None) -> Picture | None:
+        del used  # each file is another picture, of a size of its own
         first = self._first
         if not self.skip():
             return None

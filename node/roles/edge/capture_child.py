@@ -88,6 +88,7 @@ class _Capture:
         """Reads the source to its end."""
         period = 1.0 / self._source.fps
         due = self._clock.monotonic()
+        used: Picture | None = None
         while True:
             wait = 0.0 if self._source.live else max(0.0, due - self._clock.monotonic())
             for message in inbox.take(wait):
@@ -97,7 +98,7 @@ class _Capture:
             takers = [tap for tap in self._taps.values() if tap.wants_next(min(tap.fps, self._most_fps) * period)]
             picture: Picture | None = None
             if any(tap.slots for tap in takers):
-                picture = self._source.read()
+                picture = used = self._source.read(used)
                 if picture is None:
                     return
             elif not self._source.skip():

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from node.errors import Unavailable
@@ -54,6 +55,23 @@ def test_a_file_is_read_to_its_end(clip: Path) -> None:
         assert opened.read() is None
     assert [place for place, _ in seen] == list(range(CLIP_PICTURES))
     assert [light for _, light in seen] == sorted(light for _, light in seen)
+
+
+def test_a_picture_that_was_used_is_written_over_unless_its_size_differs(clip: Path) -> None:
+    with open_source(str(clip), loop=False) as opened, open_source(str(clip), loop=False) as other:
+        first, same = opened.read(), other.read()
+        small = np.zeros((2, 2, 3), np.uint8)
+        second = opened.read(first)
+        third = opened.read(small)
+        expected = [other.read() for _ in range(2)]
+    assert first is not None
+    assert same is not None
+    assert second is not None
+    assert np.shares_memory(first, second)
+    assert not np.array_equal(second, same)
+    assert np.array_equal(second, expected[0])
+    assert np.array_equal(third, expected[1])
+    assert not small.any()
 
 
 def test_a_real_clip_has_its_250_pictures(assets: Path) -> None:
