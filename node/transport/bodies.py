@@ -58,8 +58,7 @@ def pack_value(value: Value) -> bytes:
     Raises:
         TooLarge: a number, text or nesting that the wire does not carry.
     """
-    # `model_dump` does the same in three times the time: it takes eleven options along
-    return pack_body(value.__pydantic_serializer__.to_python(value))
+    return pack_body(value)  # the packer takes the fields as they are: `model_dump` before it takes three times the time
 
 
 def _path(location: tuple[int | str, ...]) -> str:

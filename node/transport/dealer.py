@@ -132,9 +132,8 @@ class Session:
         """A burst has come."""
         if self._link is None or self.over.done():
             return
-        now, most = self._station.clock.monotonic(), self._options.most(wire.lane)
         try:
-            for message in decode([frame.buffer for frame in frames], now, most):
+            for message in decode([frame.buffer for frame in frames], self._station.clock.monotonic(), wire.most):
                 self._rpc.receive(self._link, message, wire.lane)
         except Rejected as error:
             log.warning("message refused", extra={"peer": self._link.peer.name, "reason": error.message, "hint": error.hint})
@@ -182,6 +181,7 @@ class DialledWire:
 
     def __init__(self, session: Session, station: Station, lane: Lane, dial: Dial) -> None:
         self.lane = lane
+        self.most = station.options.most(lane)
         self.admitted = False
         self._session = session
         self._station = station
@@ -203,8 +203,7 @@ class DialledWire:
         """As `Wire.send`."""
         if self._socket.closed or self._session.over.done():
             raise PeerUnreachable(f"the connection to {self._dial.address} has ended")
-        self._outbox.push(message)
-        if self._outbox.is_burst or (at_once and not self._pump.turning):
+        if self._outbox.push(message) or (at_once and not self._pump.turning):
             self._write()
             self._pump.sent()
         else:

@@ -23,6 +23,7 @@ from typing import Final, cast
 import msgpack  # type: ignore[import-untyped]
 
 from node.errors import Malformed, TooLarge
+from node.model.value import Value
 from node.transport import limits
 from node.transport.base import Blob
 
@@ -30,6 +31,7 @@ MAGIC: Final = 0xEC
 VERSION: Final = 2
 OPENING: Final = bytes((MAGIC, VERSION))
 SHORT_BYTES: Final = 256
+PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 FIXMAP: Final = 0x80  # msgpack's mark of a map of up to 15 pairs, plus their number
 NO_DEADLINE: Final = float("inf")
 
@@ -46,8 +48,17 @@ class Kind(IntEnum):
     NOTE = 7  # word: the method; nobody answers
 
 
+def _fields(value: object) -> dict[str, object]:
+    """What the packer asks for what msgpack has no form for: a value object is its fields."""
+    if isinstance(value, Value):
+        return value.__dict__
+    if isinstance(value, int):
+        raise OverflowError(f"a number of {value.bit_length()} bits")
+    raise TypeError(f"a {type(value).__name__} does not travel")
+
+
 # one packer for all: `packb` makes a new one each time; it holds the interpreter's lock while it packs
-_pack: Final = cast(Callable[[object], bytes], msgpack.Packer(autoreset=True).pack)
+_pack: Final = cast(Callable[[object], bytes], msgpack.Packer(autoreset=True, default=_fields).pack)
 _KINDS: Final = {int(kind): kind for kind in Kind}
 _EXPIRING: Final = frozenset({Kind.REQUEST, Kind.NOTE})
 
@@ -200,7 +211,7 @@ def _message(record: object, blobs: Iterator[Blob], frames: int, now: float) -> 
 
 
 def pack_body(value: object) -> bytes:
-    """`value` (None, bool, int, float, str, list, tuple, dict) as a body.
+    """`value` (None, bool, int, float, str, list, tuple, dict, or a value object of such) as a body.
 
     Raises:
         TooLarge: a number, text or nesting that the wire does not carry.
@@ -225,17 +236,15 @@ def unpack_body(body: Blob) -> object:
 
 
 def _flat(body: Blob) -> dict[str, object] | None:
-    """A short map of plain values, unpacked without the hooks that find what is said twice: its size tells, in half the time.
+    """A short map of plain values, unpacked without hooks and limits: its size tells what is said twice. A third of the time.
 
     None where it is something else, or wrong: then the long way says what it is.
     """
     try:
-        found = msgpack.unpackb(
-            body, raw=False, strict_map_key=True, ext_hook=_no_extension, max_bin_len=0, max_array_len=0, max_ext_len=0
-        )
-    except (ValueError, TypeError):
+        found = msgpack.unpackb(body)
+    except (ValueError, TypeError, OverflowError):
         return None
-    if type(found) is not dict or len(found) != body[0] - FIXMAP or dict in map(type, found.values()):
+    if type(found) is not dict or len(found) != body[0] - FIXMAP or not PLAIN.issuperset(map(type, found.values())):
         return None
     return found
 

@@ -23,7 +23,7 @@ MESSAGE_BYTES_LEAST: Final = 320 * KIB  # a quarter of a blob's chunk (256 KiB) 
 
 # -- one burst: what is sent to a peer in one turn
 BURST_MESSAGES: Final = 128  # records of one head; × 300 B each while it is decoded = 38 KiB
-BURST_FIRST: Final = 4  # messages that leave before a turn of the loop ends; then twice as many, and so on
+BURST_FIRST: Final = 8  # messages that leave before a turn of the loop ends; then twice as many, and so on
 BURST_BYTES: Final = 64 * KIB  # of bodies and blobs that leave at once: the I/O thread works while the loop goes on
 
 # -- one body while it is decoded: 1 MiB of empty maps would become 73 MB without these

@@ -5,12 +5,14 @@ A link has a connection for each lane. They come up one after the other and go d
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from node.errors import PeerUnreachable
 from node.model.wire.method import Lane
 from node.transport.base import LinkState, Peer
 from node.transport.frames import Message
+
+DATA: Final = Lane.DATA  # an enumeration's members are looked up slowly
 
 
 class Wire(Protocol):
@@ -77,7 +79,7 @@ class Link:
 
     def send(self, message: Message, lane: Lane = Lane.CONTROL, *, at_once: bool = False) -> None:
         """As `Wire.send` of that lane, counted."""
-        wire = self.wire if lane is Lane.CONTROL else self.data
+        wire = self.data if lane is DATA else self.wire
         if wire is None:
             raise PeerUnreachable(f"the data lane to '{self.peer.name}' is not there yet")
         wire.send(message, at_once=at_once)

@@ -68,8 +68,8 @@ class Connection:
         """As `Wire.send`."""
         if self.ended:
             raise PeerUnreachable(f"the connection of '{self.peer.name}' has ended")
-        self.outbox.push(message)
-        self._router.has_mail(self, at_once=at_once)
+        burst = self.outbox.push(message)
+        self._router.has_mail(self, burst=burst, at_once=at_once)
 
     def open_data(self, place: str) -> None:
         """As `Wire.open_data`: the end that dialled connects."""
@@ -90,10 +90,10 @@ class Router:
         self._directory = station.directory
         self._rpc = station.rpc
         self._clock = station.clock
-        self._options = station.options
+        self._most = station.options.most(self._lane)
         self._connections: dict[bytes, Connection] = {}
         self._by_descriptor: dict[int, Connection] = {}
-        self._guard = Guard(limits.AHEAD_MESSAGES * self._options.most(self._lane))
+        self._guard = Guard(limits.AHEAD_MESSAGES * self._most)
         self._posting: set[Connection] = set()
         self.endpoints: tuple[str, ...] = ()
 
@@ -153,9 +153,9 @@ class Router:
                 return connection.link
         return None
 
-    def has_mail(self, connection: Connection, *, at_once: bool) -> None:
-        """Sends what waits for a connection at the end of this turn of the loop, or now."""
-        if connection.outbox.is_burst or (at_once and not self._pump.turning):
+    def has_mail(self, connection: Connection, *, burst: bool, at_once: bool) -> None:
+        """Sends what waits for a connection at the end of this turn of the loop, or now: a burst, or what is alone."""
+        if burst or (at_once and not self._pump.turning):
             self._post(connection)
             self._pump.sent()
         else:
@@ -224,8 +224,7 @@ class Router:
                 return
         self._guard.delivered(connection.descriptor)
         try:
-            most = self._options.most(self._lane)
-            for message in decode([frame.buffer for frame in frames], self._clock.monotonic(), most):
+            for message in decode([frame.buffer for frame in frames], self._clock.monotonic(), self._most):
                 self._handle(connection, message)
         except Rejected as error:
             self._strike(connection, error)

@@ -275,38 +275,38 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: deque[Message] = deque()
         self._bytes = 0
+        self._blobs = 0
         self._enough = limits.BURST_FIRST
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    @property
-    def is_burst(self) -> bool:
-        """Whether enough waits to be sent before this turn of the loop ends.
+    def push(self, message: Message) -> bool:
+        """Appends; True when enough waits to be sent before this turn of the loop ends.
 
-        A few messages at first, then twice as many each time: both ends work at once instead of waiting for one another's
-        whole burst, and a long row of messages still leaves in long bursts.
-        """
-        return len(self._waiting) >= self._enough or self._bytes >= limits.BURST_BYTES
-
-    def push(self, message: Message) -> None:
-        """Appends.
+        That is a few messages at first, then twice as many each time: both ends work at once instead of waiting for one
+        another's whole burst, and a long row of messages still leaves in long bursts.
 
         Raises:
             Busy: no room.
         """
-        size = message.carried
-        if len(self._waiting) >= limits.OUT_QUEUE_MESSAGES or self._bytes + size > limits.OUT_QUEUE_BYTES:
-            raise Busy(f"{len(self._waiting)} messages ({self._bytes} bytes) wait already", hint="the peer reads too slowly")
+        number, size = len(self._waiting), self._bytes + message.carried
+        if number >= limits.OUT_QUEUE_MESSAGES or size > limits.OUT_QUEUE_BYTES:
+            raise Busy(f"{number} messages ({self._bytes} bytes) wait already", hint="the peer reads too slowly")
         self._waiting.append(message)
-        self._bytes += size
+        self._bytes = size
+        self._blobs += len(message.blobs)
+        return number + 1 >= self._enough or size >= limits.BURST_BYTES
 
     def drain(self, send: Callable[[list[Message]], bool], now: float) -> bool:
         """Sends from the front, a burst at a time, until nothing is left (True) or `send` says that the socket is full.
 
         A request that nobody waits for any more is left out.
         """
-        self._enough = min(2 * self._enough, limits.BURST_MESSAGES) if self.is_burst else limits.BURST_FIRST
+        number = len(self._waiting)
+        self._enough = min(2 * self._enough, limits.BURST_MESSAGES) if number >= self._enough else limits.BURST_FIRST
+        if number <= limits.BURST_MESSAGES and self._bytes <= limits.BURST_BYTES and self._blobs <= limits.BLOBS:
+            return self._drain_at_once(send, now)
         while self._waiting:
             burst = self._burst(now)
             if burst and not send(burst):
@@ -315,10 +315,18 @@ class Outbox:
                 self._forget(burst)
         return True
 
+    def _drain_at_once(self, send: Callable[[list[Message]], bool], now: float) -> bool:
+        """As `drain` of what is one burst: not a message is looked at twice."""
+        burst = [message for message in self._waiting if message.deadline > now]
+        if burst and not send(burst):
+            return False
+        self.clear()
+        return True
+
     def clear(self) -> None:
         """Drops everything: the connection has ended."""
         self._waiting.clear()
-        self._bytes = 0
+        self._bytes = self._blobs = 0
 
     def _burst(self, now: float) -> list[Message]:
         """The next messages that leave together, still in the queue; those in front of them that are too late are gone."""
@@ -343,3 +351,4 @@ class Outbox:
         for message in burst:
             self._waiting.popleft()
             self._bytes -= message.carried
+            self._blobs -= len(message.blobs)

@@ -8,9 +8,11 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wire_examples import EXAMPLES
 
 from node.errors import Malformed, Rejected, TooLarge
 from node.transport import limits
+from node.transport.bodies import pack_value
 from node.transport.frames import NO_DEADLINE, OPENING, Kind, Message, check_size, decode, encode, pack_body, unpack_body
 
 MOST = limits.MESSAGE_BYTES
@@ -200,3 +202,20 @@ def test_a_key_given_twice_is_malformed_in_short_and_long_bodies(filler: int, va
     pair = msgpack.packb("a") + msgpack.packb(value)
     with pytest.raises(Malformed, match="'a' given twice"):
         unpack_body(b"\x83" + pair + msgpack.packb("fill") + msgpack.packb("x" * filler) + pair)
+
+
+@pytest.mark.parametrize("method", sorted(EXAMPLES))
+def test_the_packer_takes_the_fields_of_a_value_as_a_dump_of_it_would(method: str) -> None:
+    for value in EXAMPLES[method]:
+        assert pack_value(value) == pack_body(value.model_dump())
+
+
+@pytest.mark.parametrize("body", [{"a": [1]}, {"a": {"b": 1}}, {"a": 1.5, "b": None, "c": True, "d": "x"}, [1], "x", {}])
+def test_a_short_body_is_read_the_same_on_either_way(body: object) -> None:
+    assert unpack_body(pack_body(body)) == body
+
+
+@pytest.mark.parametrize("body", [b"\x81\xa1a\xc4\x01x", b"\x81\xa1a\xd4\x05x", b"\x81\xa1a\xd6\xff\0\0\0\0"])
+def test_a_short_body_with_bytes_an_extension_or_a_time_is_refused(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        unpack_body(body)
