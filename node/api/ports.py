@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from node.model.access import Claim, KeptAnswer, Token
 from node.model.blob import BlobInfo
 from node.model.cluster import NodeReport, NodeView, ServiceReport
+from node.model.decision import Decision
 from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
 from node.model.video import (
     Constraint,
@@ -103,6 +104,9 @@ class Queries(Protocol):
 
     async def plans(self, ref: str) -> Sequence[tuple[float, Plan]]:
         """Every plan with the wall time of its choice, in order."""
+
+    async def decisions(self, ref: str, limit: int) -> Sequence[Decision]:
+        """Why it has its plans, oldest first, the newest `limit`."""
 
     async def events(self, ref: str) -> Sequence[Event]: ...
 

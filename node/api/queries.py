@@ -17,7 +17,8 @@ from node.api.reading import kept_by_clouds, read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.clock import rfc3339
 from node.errors import Busy, Conflict, DeadlineExceeded, NotFound, Stale, StorageFailed
-from node.model.document import FramesQuery, ListQuery, PlanHistory, PlanItem, to_document
+from node.model.decision import Decision
+from node.model.document import DecisionsQuery, FramesQuery, ListQuery, PlanHistory, PlanItem, to_document
 from node.model.video import Constraint, Event, Query, QueryRequest, Runtime
 
 MAX_REF: Final = 200
@@ -127,6 +128,12 @@ async def picture(request: web.Request) -> web.Response:
     return web.Response(body=content, content_type="image/jpeg", headers=headers)
 
 
+async def decisions(request: web.Request) -> web.Response:
+    """Why the query has its plans: reason, prediction and observation, the five best."""
+    params = read_params(request, DecisionsQuery)
+    return page(await queries_of(request).decisions(ref_of(request), params.limit), None)
+
+
 async def events(request: web.Request) -> web.Response:
     """Every transition with its time and reason."""
     return page(await queries_of(request).events(ref_of(request)), None)
@@ -197,6 +204,17 @@ ROUTES: Final = (
         "Annotated frames as they come.",
         params=FramesQuery,
         media=mjpeg.MEDIA,
+        raises=_NAMED,
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/decisions",
+        Scope.READ,
+        decisions,
+        "Why it has its plans.",
+        params=DecisionsQuery,
+        reply=Decision,
+        many=True,
         raises=_NAMED,
     ),
     Route("GET", f"{_ONE}/events", Scope.READ, events, "Transitions of the query.", reply=Event, many=True, raises=_NAMED),

@@ -25,7 +25,7 @@ class EdgeParts:
         """Puts the role together; nothing of it runs yet."""
         config, credit = ground.config, FrameCredit()
         runner = StageRunner(config.node.name, ground.compute, ground.transport, ground.clock, credit)
-        bench = Bench(runner, ground.compute, ground.delivery, ground.clock)
+        bench = Bench(runner, ground.compute, ground.delivery, ground.clock, ground.registry.hears)
         jobs = JobManager(config.edge.sources, bench, ground.spawner, ground.arena)
         jobs.register(ground.transport)
         return cls(jobs, credit)

@@ -18,6 +18,7 @@ from node.client import Client
 from node.clock import SystemClock, rfc3339
 from node.errors import Invalid, Malformed, Problem
 from node.journal import plain
+from node.model.decision import Considered, Decision
 from node.model.document import Document, PlanItem, ResultItem, to_document
 from node.model.value import new_id
 from node.model.video import Constraint, Query, QueryState
@@ -114,6 +115,24 @@ def plan(settings: Settings, ref: str) -> None:
     with settings.connect() as client:
         _, history = client.plans(ref)
     show_list(settings, history, _PLAN_COLUMNS, to_document, lambda item: str(item.plan.epoch))
+
+
+@queries.command()
+@click.argument("ref", default="@last")
+@click.option("-n", "--limit", type=click.IntRange(1, 200), default=10, help="How many decisions, the newest.")
+@click.option("--best", is_flag=True, help="The five best plans of the newest decision instead.")
+@output_option
+@pass_settings
+def why(settings: Settings, ref: str, limit: int, best: bool) -> None:
+    """Why a query has the plan that it has, oldest first."""
+    with settings.connect() as client:
+        found = client.decisions(ref, limit)
+    if best:
+        show_list(settings, found[-1].best if found else (), _BEST_COLUMNS, to_document, lambda each: f"{each.utility:.3f}")
+    else:
+        show_list(settings, found, _WHY_COLUMNS, to_document, lambda each: str(each.epoch))
+    if not found:
+        settings.say("nothing was decided yet, or its scheduler gives no reasons")
 
 
 @queries.command()
@@ -299,6 +318,21 @@ _PLAN_COLUMNS: Final[Sequence[Column[PlanItem]]] = (
         "STAGES",
         lambda item: " → ".join(f"{stage}@{place.node} ({place.role})" for stage, place in item.plan.flow_mapping.items()),
     ),
+)
+_WHY_COLUMNS: Final[Sequence[Column[Decision]]] = (
+    Column("TIME", lambda each: rfc3339(each.time)[11:19]),
+    Column("PLAN", lambda each: str(each.epoch)),
+    Column("WHY", lambda each: plain(each.reason)),
+)
+_BEST_COLUMNS: Final[Sequence[Column[Considered]]] = (
+    Column("UTILITY", lambda each: f"{each.utility:.3f}"),
+    Column("FPS", lambda each: str(each.video_conf.fps)),
+    Column("RESOLUTION", lambda each: each.video_conf.resolution),
+    Column("STAGES", lambda each: " → ".join(f"{stage}@{node}" for stage, node in each.places.items())),
+    Column("DELAY", lambda each: seconds_text(each.delay)),
+    Column("LATENCY", lambda each: seconds_text(each.latency)),
+    Column("HELD", lambda each: f"{each.held:.0%}"),
+    Column("ACCURACY", lambda each: f"{each.accuracy:.2f}"),
 )
 _RESULT_COLUMNS: Final[Sequence[Column[ResultItem]]] = (
     Column("CURSOR", lambda item: str(item.cursor)),

@@ -14,6 +14,7 @@ from node.client.connection import (
 from node.errors import (
     Malformed,
 )
+from node.model.decision import Decision
 from node.model.document import (
     Document,
     PlanItem,
@@ -75,6 +76,10 @@ class QueryCalls(Connection):
         if status != 200:
             raise refusal(status, content)
         return content
+
+    def decisions(self, ref: str, limit: int) -> tuple[Decision, ...]:
+        """Why a query has its plans, oldest first."""
+        return page_of(Decision, self._get(f"/queries/{quote(ref, safe='')}/decisions?limit={limit}")).items
 
     def events(self, ref: str) -> tuple[Event, ...]:
         """Every transition of a query."""

@@ -80,10 +80,11 @@ class SourceReport(Value):
 
 
 class JobReport(Value):
-    """A job that runs on the reporting edge."""
+    """A job that runs on the reporting edge; `epoch` is the plan of its next picture, 0 where that is not said."""
 
     query: QueryId
     attempt: Count
+    epoch: Count = 0
 
 
 class LinkReport(Value):

@@ -92,6 +92,12 @@ class ExportQuery(Value):
     after: Count = 0
 
 
+class DecisionsQuery(Value):
+    """Query string of the reasons of a query's plans: the newest `limit`."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+
+
 class FramesQuery(Value):
     """Query string of a stream of pictures: at most `fps` a second, with or without what was found."""
 

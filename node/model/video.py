@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 from pydantic_core import to_json
 
 from node.lifecycle import LifeCycle
-from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
+from node.model.value import Count, Duration, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
 
 Fps: TypeAlias = Literal[1, 5, 10, 20, 30]
 FPS_CHOICES: Final[tuple[Fps, ...]] = (1, 5, 10, 20, 30)
@@ -69,6 +69,9 @@ class Placement(Value):
     model_id: Count = 0
 
 
+EPOCH_STEP: Final = 2  # from one plan of a cloud to the next: the number between is the plan's safe one
+
+
 class Plan(Value):
     """A video configuration and a node for every stage. A newer plan of the same query has a higher epoch."""
 
@@ -84,6 +87,15 @@ class Plan(Value):
         """The first 16 hex digits of the SHA-256 of the choice as canonical JSON, without the epoch."""
         text = json.dumps(self.model_dump(mode="json", exclude={"epoch"}), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class SafePlan(Value):
+    """What an edge does by itself, from one moment to the next: once a frame is away for longer than `after`, is lost, or a
+    node that the plan needs is silent. It needs no other node; its epoch is the one after the plan's.
+    """
+
+    plan: Plan
+    after: Duration
 
 
 class Constraint(Value):

@@ -12,11 +12,12 @@ import peewee
 from peewee import fn
 
 from node.errors import Conflict, Invalid
+from node.model.decision import Decision
 from node.model.value import COUNT_MOST
 from node.model.video import Event, Plan, Result, Tally
 from node.storage.connection import Reading, Writing
 from node.storage.rows import decode, encode, parse, text
-from node.storage.tables import AttemptRow, EventRow, PlanRow, ResultRow, compiled, derived, insertion, slot
+from node.storage.tables import AttemptRow, DecisionRow, EventRow, PlanRow, ResultRow, compiled, derived, insertion, slot
 
 RESULTS_KEPT: Final = 20_000  # × about 2 kB: 40 MB for one query
 RESULTS_PAGE: Final = 1000  # the most that one call reads
@@ -25,6 +26,7 @@ EXPIRED_AT_ONCE: Final = 2000  # deleted in one transaction: a few ms for the wr
 HOLDERS_PAGE: Final = 500
 PLANS_KEPT: Final = 500  # × about 500 bytes
 EVENTS_KEPT: Final = 500
+DECISIONS_KEPT: Final = 200  # × about 3 kB with the five best plans of each
 
 _START_ATTEMPT: Final = insertion(AttemptRow)
 _ATTEMPT: Final = compiled(
@@ -94,6 +96,17 @@ _LAST_EVENT: Final = compiled(EventRow.select(fn.MAX(EventRow.number)).where(Eve
 _DROP_EVENTS: Final = compiled(EventRow.delete().where(EventRow.query == slot("query"), EventRow.number <= slot("number")))
 _EVENTS: Final = compiled(
     EventRow.select(*derived(EventRow, Event)).where(EventRow.query == slot("query")).order_by(EventRow.number)
+)
+_ADD_DECISION: Final = insertion(DecisionRow)
+_LAST_DECISION: Final = compiled(DecisionRow.select(fn.MAX(DecisionRow.number)).where(DecisionRow.query == slot("query")))
+_DROP_DECISIONS: Final = compiled(
+    DecisionRow.delete().where(DecisionRow.query == slot("query"), DecisionRow.number <= slot("number"))
+)
+_DECISIONS: Final = compiled(
+    DecisionRow.select(DecisionRow.decision)
+    .where(DecisionRow.query == slot("query"))
+    .order_by(DecisionRow.number.desc())
+    .limit(slot("limit"))
 )
 
 
@@ -205,6 +218,20 @@ def add_plan(connection: Writing, query: int, time: float, plan: Plan) -> None:
 def plans(connection: Reading, query: int) -> tuple[tuple[float, Plan], ...]:
     """Wall time and plan, oldest first."""
     return tuple((cast(float, row[0]), parse(Plan, text(row, 1))) for row in connection.rows(_PLANS, query=query))
+
+
+def add_decision(connection: Writing, query: int, decision: Decision) -> None:
+    """Keeps why a query has its plan."""
+    number = connection.number(_LAST_DECISION, query=query) + 1
+    connection.change(_ADD_DECISION, query=query, number=number, decision=decision.model_dump_json())
+    if number > DECISIONS_KEPT:
+        connection.change(_DROP_DECISIONS, query=query, number=number - DECISIONS_KEPT)
+
+
+def decisions(connection: Reading, query: int, limit: int) -> tuple[Decision, ...]:
+    """The newest decisions, oldest first."""
+    rows = connection.rows(_DECISIONS, query=query, limit=max(0, min(limit, DECISIONS_KEPT)))
+    return tuple(parse(Decision, text(row, 0)) for row in reversed(rows))
 
 
 def add_event(connection: Writing, query: int, event: Event) -> None:

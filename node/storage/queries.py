@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 
 from node.clock import Clock
 from node.errors import Busy, Conflict, Forbidden, NotFound
+from node.model.decision import Decision
 from node.model.video import QUERY_LIFE, Constraint, Event, Plan, Query, QueryRequest, QueryState, Result, Tally
 from node.model.wire.job import JobProgress
 from node.storage import history
@@ -200,6 +201,14 @@ class Queries:
     async def plans(self, id: str) -> tuple[tuple[float, Plan], ...]:
         """Wall time and plan, the newest `PLANS_KEPT` of them, oldest first."""
         return await self._database.read(lambda connection: history.plans(connection, _number(connection, id)))
+
+    async def decide(self, id: str, decision: Decision) -> None:
+        """Keeps why the query has the plan that it has, the newest `DECISIONS_KEPT` of such."""
+        await self._database.write(lambda it: history.add_decision(it, _number(it, id), decision))
+
+    async def decisions(self, id: str, limit: int) -> tuple[Decision, ...]:
+        """The newest decisions, oldest first."""
+        return await self._database.read(lambda connection: history.decisions(connection, _number(connection, id), limit))
 
     async def events(self, id: str) -> tuple[Event, ...]:
         """The newest `EVENTS_KEPT` steps of the query's life, oldest first."""

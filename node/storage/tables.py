@@ -74,6 +74,18 @@ class PlanRow(peewee.Model):
         primary_key = peewee.CompositeKey("query", "number")
 
 
+class DecisionRow(peewee.Model):
+    """Why a query got the plan that it has from then on; `number` counts them."""
+
+    query = peewee.ForeignKeyField(QueryRow, column_name="query", on_delete="CASCADE", index=False)
+    number = peewee.IntegerField()
+    decision = JsonField()
+
+    class Meta:
+        table_name = "decisions"
+        primary_key = peewee.CompositeKey("query", "number")
+
+
 class EventRow(peewee.Model):
     """One step of a query's life, every field of `Event`."""
 
@@ -304,6 +316,7 @@ TABLES: Final[tuple[type[peewee.Model], ...]] = (
     ResultRow,
     PlanRow,
     EventRow,
+    DecisionRow,
     CounterRow,
     AliasRow,
     TokenRow,

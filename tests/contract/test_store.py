@@ -11,6 +11,7 @@ import pytest
 
 from node.clock import ManualClock
 from node.errors import Busy, Conflict, Invalid, NotFound, StorageFailed
+from node.model.decision import Decision
 from node.model.value import new_id
 from node.model.video import (
     QUERY_LIFE,
@@ -21,6 +22,7 @@ from node.model.video import (
     QueryState,
     Resolution,
     Result,
+    Runtime,
     StageRole,
     Tally,
     VideoConf,
@@ -242,6 +244,16 @@ async def test_a_plan_needs_a_newer_epoch(store: Store) -> None:
         with pytest.raises(Conflict, match="epoch"):
             await store.queries.set_plan(query.id, a_plan(epoch, "edge-2"))
     assert (await store.queries.get(query.id)).plan == a_plan(3)
+
+
+async def test_the_newest_decisions_are_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "DECISIONS_KEPT", 3)
+    query = await stored(store)
+    made = [Decision(time=float(at), epoch=at, kept=False, reason=f"number {at}", observed=Runtime()) for at in range(5)]
+    for decision in made:
+        await store.queries.decide(query.id, decision)
+    assert await store.queries.decisions(query.id, 9) == tuple(made[2:])
+    assert await store.queries.decisions(query.id, 1) == (made[4],)
 
 
 async def test_the_plan_history_holds_the_newest_plans_with_their_times(

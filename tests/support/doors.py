@@ -22,6 +22,7 @@ from node.clock import SystemClock
 from node.errors import EcnodeError, PeerUnreachable
 from node.journal import Metrics
 from node.model.cluster import JobReport, NodeReport, NodeState, NodeView, Role, ServiceReport
+from node.model.decision import Decision
 from node.model.value import new_id
 from node.model.video import (
     Constraint,
@@ -194,6 +195,9 @@ class StoredQueries:
 
     async def plans(self, ref: str) -> Sequence[tuple[float, Plan]]:
         return await self.store.queries.plans(await self.store.queries.resolve(ref))
+
+    async def decisions(self, ref: str, limit: int) -> Sequence[Decision]:
+        return await self.store.queries.decisions(await self.store.queries.resolve(ref), limit)
 
     async def events(self, ref: str) -> Sequence[Event]:
         return await self.store.queries.events(await self.store.queries.resolve(ref))

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StrictBool
 
 from node.model.cluster import Received, Role
 from node.model.value import Count, Items, QueryId, Value, Word63
-from node.model.video import Outcome, Pipeline, Plan, Result, StageGraph, Tally
+from node.model.video import Outcome, Pipeline, Plan, Result, SafePlan, StageGraph, Tally
 from node.model.wire.method import Lane, Method
 
 
@@ -21,13 +21,15 @@ class JobStart(Value):
     pipeline: Pipeline
     graph: StageGraph = {}
     plan: Plan
+    safe: SafePlan | None = None
 
 
 class JobPlan(Value):
-    """From the next frame on use this plan; an epoch that is not newer is ignored."""
+    """From the next frame on use this plan; an epoch that is not newer is ignored. Take `safe` where the plan cannot run."""
 
     query: QueryId
     plan: Plan
+    safe: SafePlan | None = None
 
 
 class JobStop(Value):

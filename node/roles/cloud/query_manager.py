@@ -16,8 +16,10 @@ from typing import Final
 
 from node.clock import Clock
 from node.errors import Conflict, EcnodeError, Invalid, NotFound, PeerUnreachable, Problem
+from node.model.decision import Decision
 from node.model.value import new_id
 from node.model.video import (
+    EPOCH_STEP,
     QUERY_LIFE,
     Constraint,
     Event,
@@ -58,7 +60,8 @@ PICTURE_TIMEOUT_S: Final = 5.0
 PLAN_TIMEOUT_S: Final = 3.0
 STOP_TIMEOUT_S: Final = 2.0
 UNSEEN: Final = 120  # four seconds at 30 fps, twice the longest tick that makes sense
-PLANS_AT_HAND: Final = 4  # results of a plan arrive a few frames after the next one was chosen
+MISSES: Final = 2  # results in a row that break a limit, or frames that were lost: then the next tick is not waited for
+PLANS_AT_HAND: Final = 8  # results of a plan arrive a few frames after the next one was chosen
 
 
 class Live:
@@ -72,6 +75,19 @@ class Live:
         self.unseen: deque[Result | Failure] = deque(maxlen=UNSEEN)
         self.plans: dict[int, Plan] = {}
         self.held = False
+        self.misses = 0
+
+    def missed(self, limits: Constraint, results: Sequence[Result], failures: Sequence[Failure]) -> bool:
+        """Whether, with these, so many in a row were bad that the plan wants another look."""
+        for result in results:
+            late = limits.latency is not None and result.latency > limits.latency
+            late = late or (limits.delay is not None and result.delay > limits.delay)
+            self.misses = self.misses + 1 if late else 0
+        self.misses += len(failures)
+        if self.misses < MISSES:
+            return False
+        self.misses = 0
+        return True
 
     def remember(self, plan: Plan) -> None:
         """Keeps the plan for the results that will come under it."""
@@ -226,7 +242,7 @@ class QueryManager:
         if query.state in QUERY_LIFE.terminal:
             raise Conflict(f"query {query.id} is {query.state}", hint="submit a new one")
         self._check_mapping(query, flow_mapping)
-        epoch = query.plan.epoch + 1 if query.plan else 1
+        epoch = query.plan.epoch + EPOCH_STEP if query.plan else 1
         plan = Plan(epoch=epoch, video_conf=video_conf, flow_mapping=dict(flow_mapping))
         live = self.live(query.id)
         before, live.held = live.held, True  # first of all: the scheduler may come by while the store writes
@@ -274,6 +290,10 @@ class QueryManager:
     async def plans(self, ref: str) -> tuple[tuple[float, Plan], ...]:
         """The plans of a query with the wall time of each, oldest first."""
         return await self._store.queries.plans(await self._store.queries.resolve(ref))
+
+    async def decisions(self, ref: str, limit: int) -> tuple[Decision, ...]:
+        """Why a query has its plans, oldest first."""
+        return await self._store.queries.decisions(await self._store.queries.resolve(ref), limit)
 
     async def events(self, ref: str) -> tuple[Event, ...]:
         """What happened to a query, oldest first."""
@@ -350,6 +370,8 @@ class QueryManager:
             live = self.live(query.id)
             live.results.extend(progress.results)
             live.unseen.extend([*progress.results, *progress.failures])
+            if live.missed(query.constraint, progress.results, progress.failures):
+                self.changed()
         self._ring(query.id)
 
 

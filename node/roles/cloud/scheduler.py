@@ -15,11 +15,11 @@ from typing import Final
 
 from node.clock import Clock
 from node.errors import DeadlineExceeded, EcnodeError, NotFound, Rejected, Unavailable
-from node.model.cluster import NodeReport, NodeState, NodeView, Role
-from node.model.video import QUERY_LIFE, Plan, Query, QueryState, StageRole
-from node.model.wire.job import JOB_PLAN, JOB_START, JOB_STOP, Failure, JobPlan, JobStart, JobStop
-from node.pipeline.video.planner.base import NodeResource, ResourceInfo, Scheduler
-from node.pipeline.video.profile import runtime_of
+from node.model.cluster import NodeReport, NodeState, NodeView
+from node.model.video import QUERY_LIFE, Plan, Query, QueryState
+from node.model.wire.job import JOB_PLAN, JOB_START, JOB_STOP, JobPlan, JobStart, JobStop
+from node.pipeline.video.planner.base import Scheduler
+from node.roles.cloud.planning import Planning
 from node.roles.cloud.query_manager import QueryManager
 from node.roles.shared.registry import Registry
 from node.storage import Store
@@ -31,8 +31,7 @@ CALL_TIMEOUT_S: Final = 3.0
 NO_OFFER_PATIENCE_S: Final = 120.0  # a node that has just started still measures its services
 START_PATIENCE_S: Final = 10.0  # until a started job must stand in its edge's report
 REFUSED_REST_S: Final = 5.0  # until an edge is asked again that could not start a job: one that is full stays so for a while
-DEFAULT_FPS: Final = 25.0  # of a camera that does not say
-MIN_RTT_S: Final = 1e-4  # a link whose round trip was not measured yet is still a link
+SAFE_REST_S: Final = 3.0  # on its safe plan an edge is left alone for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +59,20 @@ class QueryScheduler:
         drained: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._manager = manager
-        self._planner = planner
+        self._planning = Planning(
+            manager=manager, planner=planner, store=store, registry=registry, clock=clock, drained=drained
+        )
         self._store = store
         self._registry = registry
         self._transport = transport
         self._clock = clock
         self._tick = tick
         self._dead_after = dead_after
-        self._drained = drained
         self._started: dict[str, _Start] = {}
         self._rests_until: dict[str, float] = {}
         self._unplanned_since: dict[str, float] = {}
+        self._sent_at: dict[str, float] = {}
+        self._away_since: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._states: dict[str, NodeState] = {}
         manager.changed = self._wake.set
@@ -126,53 +128,20 @@ class QueryScheduler:
             return
         if query.state is QueryState.RUNNING and self._vanished(query, view.report):
             query = await self._store.queries.transition(query.id, "interrupt", f"'{query.node}' does not run it any more")
-        query, newly = await self._replan(query, view)
+        query, newly = await self._planning.replan(query, view, anew=self._left_its_plan(query, view))
         now = self._clock.monotonic()
         if query.plan is None:
             # not since the query was accepted: wall clocks jump, and after a restart of this cloud the nodes measure again
             if now - self._unplanned_since.setdefault(query.id, now) > NO_OFFER_PATIENCE_S:
-                await self._manager.fail(query, "no reachable node offers " + ", ".join(query.pipeline))
+                reason = self._planning.reason(query.id) or "no reachable node offers " + ", ".join(query.pipeline)
+                await self._manager.fail(query, reason)
         elif query.state is not QueryState.RUNNING:
             if now >= self._rests_until.get(query.id, now):
                 await self._start(query, query.plan, view.report.boot)
         elif newly:
-            await self._transport.call(query.node, JOB_PLAN, JobPlan(query=query.id, plan=query.plan), timeout=CALL_TIMEOUT_S)
-
-    async def _replan(self, query: Query, host: NodeView) -> tuple[Query, bool]:
-        """The query with its newest plan, and whether that plan is new."""
-        live = self._manager.live(query.id)
-        while live.unseen:
-            seen = live.unseen.popleft()
-            if (plan_then := live.plans.get(seen.plan_epoch)) is None:
-                continue
-            if isinstance(seen, Failure):
-                self._planner.failed(query.id, plan_then, seen.stage)
-            else:
-                self._planner.observe(query.id, plan_then, seen)
-        resources = self._resources(query, host)
-        if live.held and query.plan is not None and not _can_run(query.plan, resources):
-            live.held = False
-            log.warning("plan chosen by hand cannot run any more", extra={"query": query.id})
-        if live.held:
-            return query, False
-        choice = self._planner.plan(
-            query.id,
-            query.pipeline,
-            resources,
-            runtime_of(tuple(live.results)),
-            query.constraint,
-        )
-        if choice is not None:
-            conf, mapping = choice
-            plan = Plan(epoch=query.plan.epoch + 1 if query.plan else 1, video_conf=conf, flow_mapping=mapping)
-            if query.plan is None or not plan.same_choice(query.plan):
-                query = await self._store.queries.set_plan(query.id, plan)
-                live.remember(plan)
-                log.info("new plan", extra={"query": query.id, "plan": _in_words(plan)})
-                return query, True
-        if query.plan is not None:
-            live.remember(query.plan)
-        return query, False
+            await self._send(query, query.plan)
+        else:
+            await self._send_again(query, query.plan, view)
 
     async def _start(self, query: Query, plan: Plan, boot: int) -> None:
         if query.state is QueryState.UNSCHEDULED:
@@ -181,8 +150,15 @@ class QueryScheduler:
         query = await self._store.queries.transition(query.id, "start")
         self._started[query.id] = _Start(self._clock.monotonic(), boot)
         start = JobStart(
-            query=query.id, attempt=query.attempt, source=query.source, pipeline=query.pipeline, graph=query.graph, plan=plan
+            query=query.id,
+            attempt=query.attempt,
+            source=query.source,
+            pipeline=query.pipeline,
+            graph=query.graph,
+            plan=plan,
+            safe=self._planning.safe(query),
         )
+        self._sent_at[query.id] = self._clock.monotonic()
         try:
             await self._transport.call(query.node, JOB_START, start, timeout=CALL_TIMEOUT_S)
         except Unavailable as error:
@@ -191,6 +167,30 @@ class QueryScheduler:
             raise
         except Rejected as error:
             await self._manager.fail(query, error.message)
+
+    async def _send(self, query: Query, plan: Plan) -> None:
+        self._sent_at[query.id] = self._clock.monotonic()
+        message = JobPlan(query=query.id, plan=plan, safe=self._planning.safe(query))
+        await self._transport.call(query.node, JOB_PLAN, message, timeout=CALL_TIMEOUT_S)
+
+    async def _send_again(self, query: Query, plan: Plan, view: NodeView) -> None:
+        """Brings an edge that says that it has an older plan to the stored one: a message was lost."""
+        epoch = _epoch_at(view, query.id)
+        if epoch is not None and epoch < plan.epoch and self._is_older(query, view):
+            await self._send(query, plan)
+
+    def _left_its_plan(self, query: Query, view: NodeView) -> bool:
+        """Whether the edge is on its safe plan, and has been for a while: then the plan of now is a new one again."""
+        if query.plan is None or _epoch_at(view, query.id) != query.plan.epoch + 1:
+            self._away_since.pop(query.id, None)
+            return False
+        now = self._clock.monotonic()
+        return now - self._away_since.setdefault(query.id, now) >= SAFE_REST_S and self._is_older(query, view)
+
+    def _is_older(self, query: Query, view: NodeView) -> bool:
+        """Whether the edge's report was made after the newest plan was sent to it."""
+        sent = self._sent_at.get(query.id, float("-inf"))
+        return self._clock.monotonic() - view.seen_s > sent + CALL_TIMEOUT_S
 
     def _vanished(self, query: Query, report: NodeReport) -> bool:
         """Whether the edge says that it does not run what the store says it runs: it was restarted, or this cloud was."""
@@ -203,9 +203,8 @@ class QueryScheduler:
 
     def _forget_all_but(self, wanted: set[str]) -> None:
         """Drops what is kept of queries that are over."""
-        for query_id in self._started.keys() - wanted:
-            self._planner.forget(query_id)
-        for kept in (self._started, self._rests_until, self._unplanned_since):
+        self._planning.forget_all_but(wanted)
+        for kept in (self._started, self._rests_until, self._unplanned_since, self._sent_at, self._away_since):
             for query_id in kept.keys() - wanted:
                 del kept[query_id]
 
@@ -224,23 +223,6 @@ class QueryScheduler:
         except NotFound:
             return True
 
-    def _resources(self, query: Query, host: NodeView) -> ResourceInfo:
-        """The nodes that may run stages of this query: its edge, and the ready ones that the edge has a link to."""
-        rtts = {link.peer: link.rtt_ms / 1000 for link in host.report.links}
-        here = self._registry.here()
-        others = [view.report for view in self._registry.views() if view.state is NodeState.READY]
-        known = {report.name: report for report in [*others, here]}
-        drained = self._drained()
-        reachable = [report for name, report in known.items() if name in rtts and name != query.node and name not in drained]
-        away = tuple(_resource(report, _role_of(report), max(rtts[report.name], MIN_RTT_S)) for report in reachable)
-        home = (_resource(host.report, StageRole.HOST, 0.0),)
-        offload = "always" if query.node in drained else host.report.offload  # its cameras stay, their stages go where they can
-        nodes = {"auto": home + away, "never": home, "always": away or home}[offload]
-        camera = next((source for source in host.report.sources if source.name == query.source), None)
-        if camera is None:
-            return ResourceInfo(nodes, DEFAULT_FPS)
-        return ResourceInfo(nodes, camera.fps or DEFAULT_FPS, camera.height)
-
     def _node_changed(self, name: str) -> None:
         view = self._registry.view(name)
         state = view.state if view else NodeState.LOST
@@ -249,26 +231,6 @@ class QueryScheduler:
             self._wake.set()
 
 
-def _can_run(plan: Plan, resources: ResourceInfo) -> bool:
-    there = {node.name: node.services for node in resources.nodes}
-    return all(stage in there.get(place.node, {}) for stage, place in plan.flow_mapping.items())
-
-
-def _role_of(report: NodeReport) -> StageRole:
-    return StageRole.CLOUD if Role.CLOUD in report.roles else StageRole.EDGE
-
-
-def _resource(report: NodeReport, role: StageRole, rtt_s: float) -> NodeResource:
-    return NodeResource(
-        name=report.name,
-        role=role,
-        workers=report.workers,
-        cpu_fraction=report.cpu_fraction,
-        rtt_s=rtt_s,
-        services={service.name: service for service in report.services},
-    )
-
-
-def _in_words(plan: Plan) -> str:
-    places = ", ".join(f"{stage} on {place.node}" for stage, place in plan.flow_mapping.items())
-    return f"{plan.video_conf.resolution} at {plan.video_conf.fps} fps, {places}"
+def _epoch_at(view: NodeView, query_id: str) -> int | None:
+    """The epoch that the edge says it works with, None where it does not say."""
+    return next((job.epoch for job in view.report.jobs if job.query == query_id and job.epoch), None)

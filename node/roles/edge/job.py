@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -20,11 +21,12 @@ from pydantic import ValidationError
 from node import failpoints
 from node.clock import Clock
 from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Superseded, TooLarge, Unavailable
-from node.model.video import IN_FLIGHT, Outcome, Plan, Result, Tally
+from node.model.video import IN_FLIGHT, Outcome, Plan, Result, SafePlan, Tally
 from node.model.wire.job import JOB_PROGRESS, Failure, JobProgress, JobProgressReply, JobStart
 from node.pipeline.graph import check_graph
 from node.pipeline.stage import CLIP, SERVICES
 from node.pipeline.video.profile import objects_of
+from node.roles.edge.plans import Plans
 from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner
 from node.roles.shared.compute_service import ComputeService
@@ -33,7 +35,6 @@ from node.roles.shared.tasks import begin, end
 
 log = logging.getLogger(__name__)
 
-FRAME_LIFE_S: Final = 5.0  # a picture older than this is of no use to anybody
 RESULTS_WAITING: Final = 64  # not on the disk yet: two seconds at 30 fps; beyond them no picture is begun
 RESULTS_AT_ONCE: Final = 16  # × 20 kB for 256 faces with their poses: a third of what a message may hold
 FAILURES_AT_ONCE: Final = 16  # the newest; that a node fails is known after one of them
@@ -71,12 +72,13 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every job of an edge works with."""
+    """What every job of an edge works with; `ready` says of another node whether its heartbeats come."""
 
     runner: StageRunner
     compute: ComputeService
     delivery: Delivery
     clock: Clock
+    ready: Callable[[str], bool] = lambda _node: True
 
 
 class Job:
@@ -98,8 +100,8 @@ class Job:
         self._compute = bench.compute
         self._delivery = bench.delivery
         self._clock = bench.clock
-        self._plans = {start.plan.epoch: start.plan}
-        self._plan = start.plan
+        self._ready = bench.ready
+        self._plans = Plans(bench.runner.here, start.plan, start.safe)
         self._count = _Count()
         clips = any("clip" in SERVICES[stage].needs for stage in self._graph.stages)
         self._clip: deque[bytes] | None = deque(maxlen=CLIP) if clips else None
@@ -127,11 +129,19 @@ class Job:
         self._sender = begin(self._send_progress(), f"progress of {self.query}")
         self._tap()
 
-    def use(self, plan: Plan) -> None:
+    @property
+    def epoch(self) -> int:
+        """The plan that the next picture is taken under."""
+        return self._plans.now.epoch
+
+    def use(self, plan: Plan, safe: SafePlan | None = None) -> None:
         """Takes the next picture under `plan`; one that is not newer changes nothing."""
-        if plan.epoch > self._plan.epoch:
-            self._plans = {self._plan.epoch: self._plan, plan.epoch: plan}
-            self._plan = plan
+        if self._plans.use(plan, safe):
+            self._tap()
+
+    def _fall_back(self, reason: str) -> None:
+        if not self._stopped and self._plans.fall_back():
+            log.warning("edge uses its safe plan", extra={"query": self.query, "epoch": self.epoch, "reason": reason})
             self._tap()
 
     async def stop(self) -> None:
@@ -218,9 +228,9 @@ class Job:
         return f"{self.query}/{self.attempt}"
 
     def _tap(self) -> None:
-        coded = self._clip is not None or self._runner.frame_leaves(self._graph.stages, self._plan)
+        coded = self._clip is not None or self._runner.frame_leaves(self._graph.stages, self._plans.now)
         encoding = "jpeg" if coded else "raw"
-        self._reader.tap(self._key, self, (self._plan.video_conf, self._plan.epoch, encoding))
+        self._reader.tap(self._key, self, (self._plans.now.video_conf, self._plans.now.epoch, encoding))
 
     def _drop_waiting(self) -> None:
         if self._mailbox is not None:
@@ -240,8 +250,8 @@ class Job:
 
     async def _process(self, work: _Work) -> None:
         capture = work.capture
-        plan = self._plans.get(capture.epoch, self._plan)
-        deadline = capture.captured + FRAME_LIFE_S
+        plan = self._plans.of(capture.epoch)
+        deadline = capture.captured + self._plans.life(plan)
         if self._clip is not None:
             work.run.pictures["clip"] = _with_newest(self._clip, capture)
         try:
@@ -253,6 +263,8 @@ class Job:
             log.warning("frame failed", extra={"query": self.query, "frame": capture.number, "reason": error.message})
             if isinstance(error, Unavailable) and work.run.stage:
                 self._failures.append(Failure(plan_epoch=plan.epoch, stage=work.run.stage))
+                if self._plans.leaves(plan, work.run.stage):
+                    self._fall_back(error.message)
         else:
             self._keep(capture, result)
             work.processed = True
@@ -327,6 +339,8 @@ class Job:
         receipt: Receipt[JobProgressReply] | None = None
         while True:
             await self._gather(receipt)
+            if away := self._plans.lacks(self._ready):
+                self._fall_back(f"no heartbeat of {', '.join(away)}")
             if receipt is not None and receipt.answered and not await self._wanted(receipt):
                 break
             progress = self._progress()

@@ -67,7 +67,9 @@ class JobManager:
 
     def jobs(self) -> tuple[JobReport, ...]:
         """What the heartbeat says of the jobs."""
-        return tuple(JobReport(query=job.query, attempt=job.attempt) for job in self._jobs.values() if not job.over)
+        return tuple(
+            JobReport(query=job.query, attempt=job.attempt, epoch=job.epoch) for job in self._jobs.values() if not job.over
+        )
 
     async def _start(self, call: Call, start: JobStart) -> Answer[Received]:
         check_graph(start.pipeline, start.graph)
@@ -83,7 +85,7 @@ class JobManager:
             raise Busy("this edge is stopping")
         running = self._jobs.get(start.query)
         if running is not None and not running.over and running.attempt >= start.attempt:
-            running.use(start.plan)
+            running.use(start.plan, start.safe)
             return
         await self._forget({start.query} | {query for query, job in self._jobs.items() if job.over})
         if len(self._jobs) >= JOBS:
@@ -94,7 +96,7 @@ class JobManager:
         log.info("job started", extra={"query": start.query, "attempt": start.attempt, "source": start.source})
 
     async def _plan(self, _call: Call, message: JobPlan) -> Answer[Received]:
-        self._job(message.query).use(message.plan)
+        self._job(message.query).use(message.plan, message.safe)
         return Answer(Received())
 
     async def _stop(self, _call: Call, message: JobStop) -> Answer[Received]:

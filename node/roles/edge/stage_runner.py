@@ -62,7 +62,7 @@ class StageRunner:
     def __init__(
         self, here: str, compute: ComputeService, transport: Transport, clock: Clock, credit: FrameCredit | None = None
     ) -> None:
-        self._here = here
+        self.here = here
         self._compute = compute
         self._transport = transport
         self._clock = clock
@@ -70,7 +70,7 @@ class StageRunner:
 
     def frame_leaves(self, pipeline: Sequence[str], plan: Plan) -> bool:
         """Whether a stage that needs the whole picture runs elsewhere, so that it is better encoded when it is taken."""
-        return any(plan.flow_mapping[stage].node != self._here and "image" in SERVICES[stage].needs for stage in pipeline)
+        return any(plan.flow_mapping[stage].node != self.here and "image" in SERVICES[stage].needs for stage in pipeline)
 
     async def run(self, query: str, graph: Graph, plan: Plan, frame: Frame, *, deadline: float, run: Run) -> None:
         """Fills `run` call by call, branches at once; what is in it stays true where a stage fails.
@@ -125,7 +125,7 @@ class StageRunner:
         run.stage = here[0]
         mapping = walk.plan.flow_mapping
         calls = tuple(StageCall(service=stage, model_id=mapping[stage].model_id) for stage in here)
-        if segment.node == self._here:
+        if segment.node == self.here:
             own = await self._run_here(walk, calls, segment.wanted, run)
             spent = self._clock.monotonic() - began
         else:

@@ -81,6 +81,11 @@ class Registry:
         entry = self._entries.get(name)
         return entry.report if entry else None
 
+    def hears(self, name: str) -> bool:
+        """Whether nothing speaks against a peer: it reports in time, or has never reported here."""
+        entry = self._entries.get(name)
+        return entry is None or self._view(entry, {}).state is NodeState.READY
+
     def silent_for(self, name: str) -> float:
         """Seconds since the node's newest report, or since this process began to listen."""
         entry = self._entries.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from node.clock import ManualClock
 from node.errors import Busy, Invalid, Malformed, NotFound, Superseded, Unavailable
-from node.model.video import Placement, Plan, StageRole, VideoConf
+from node.model.video import Placement, Plan, SafePlan, StageRole, VideoConf
 from node.model.wire.job import JobProgress, JobStart
 from node.roles.edge.job import RESULTS_WAITING, TALLY_S, Bench, Job
 from node.roles.edge.source_reader import Capture
@@ -48,6 +49,7 @@ class Runner:
 
     waiting: list[asyncio.Future] = field(default_factory=list)
     gives: dict[str, object] = field(default_factory=lambda: {"bbox": []})
+    here: str = "edge-1"
 
     def frame_leaves(self, _pipeline, _plan) -> bool:
         return False
@@ -266,6 +268,49 @@ async def test_a_frame_lost_for_want_of_a_node_is_told_with_its_stage_once():
         await stage.settle(error)
     told = [(failure.plan_epoch, failure.stage) for progress in stage.cloud.kept for failure in progress.failures]
     assert told == [(1, "face_detection")]
+    await stage.job.stop()
+    stage.arena.close()
+
+
+AWAY = Placement(node="edge-2", role=StageRole.EDGE)
+SAFE = SafePlan(plan=START.plan.replace(epoch=2), after=1.5)
+
+
+def a_stage_elsewhere(ready: Callable[[str], bool] = lambda _node: True) -> Stage:
+    stage = Stage()
+    plan = START.plan.replace(flow_mapping={"face_detection": AWAY})
+    bench = Bench(stage.runner, None, stage.cloud, stage.clock, ready)
+    stage.job = Job(START.replace(plan=plan, safe=SAFE), "cloud-1", stage.reader, bench)
+    return stage
+
+
+async def test_endless_retry_without_a_deadline():
+    """A frame that is lost elsewhere is lost, and the next one is taken under the safe plan, once."""
+    stage = a_stage_elsewhere()
+    stage.job.start()
+    stage.take()
+    await stage.settle(Unavailable("gone"))
+    assert stage.job.epoch == SAFE.plan.epoch
+    stage.take()
+    await stage.settle(Unavailable("gone as well"))
+    assert stage.job.epoch == SAFE.plan.epoch
+    newer = START.plan.replace(epoch=3)
+    stage.job.use(newer, None)
+    assert stage.job.epoch == 3
+    await stage.job.stop()
+    stage.arena.close()
+
+
+async def test_an_edge_goes_over_to_its_safe_plan_when_the_heartbeats_of_a_peer_stay_away():
+    silent: set[str] = set()
+    stage = a_stage_elsewhere(lambda node: node not in silent)
+    stage.job.start()
+    await stage.clock.advance(1.0)
+    assert stage.job.epoch == 1
+    silent.add("edge-2")
+    await stage.clock.advance(1.0)
+    await turns()
+    assert stage.job.epoch == SAFE.plan.epoch
     await stage.job.stop()
     stage.arena.close()
 

@@ -14,6 +14,7 @@ from node.clock import ManualClock
 from node.errors import Busy, Conflict, Forbidden, Internal, Invalid, PeerUnreachable
 from node.model.cluster import JobReport, LinkReport, NodeReport, Received, Role, ServiceReport, SourceReport
 from node.model.video import (
+    EPOCH_STEP,
     Constraint,
     Outcome,
     Placement,
@@ -62,6 +63,7 @@ class Edge:
     silent: bool = False
     linked: bool = True
     asked: int = 0
+    epochs: dict[str, int] = field(default_factory=dict)
 
     async def open(self) -> None:
         self.transport = self.hub.transport("edge-1", {Role.EDGE}, self.clock, LinkOptions("edge-1", **PATIENT))
@@ -79,7 +81,10 @@ class Edge:
             workers=1,
             services=SERVICES,
             sources=(SourceReport(id=0, name="lobby", fps=25.0, height=720),),
-            jobs=tuple(JobReport(query=query, attempt=attempt) for query, attempt in self.running.items()),
+            jobs=tuple(
+                JobReport(query=query, attempt=attempt, epoch=self.epochs.get(query, 0))
+                for query, attempt in self.running.items()
+            ),
             links=(LinkReport(peer="cloud-1", rtt_ms=1.0),) if self.linked else (),
         )
         await self.transport.call("cloud-1", NODE_REPORT, Report(report=report), timeout=1.0)
@@ -131,6 +136,12 @@ class Stumbling:
     def forget(self, job_uid) -> None:
         self._planner.forget(job_uid)
 
+    def explain(self, job_uid):
+        return self._planner.explain(job_uid)
+
+    def safe(self, job_uid):
+        return self._planner.safe(job_uid)
+
 
 class Cloud:
     @classmethod
@@ -145,7 +156,7 @@ class Cloud:
         here = a_report("cloud-1", Role.CLOUD, workers=1, services=SERVICES)
         self.registry = Registry(lambda: here, clock, suspect_after=6.0, dead_after=20.0)
         self.registry.register(self.transport)
-        self.planner = planner = Stumbling(load_scheduler("ewma"))
+        self.planner = planner = Stumbling(load_scheduler("robust"))
         self.manager = QueryManager(
             store=store,
             registry=self.registry,
@@ -295,7 +306,82 @@ async def test_a_changed_constraint_reaches_the_edge_as_a_newer_plan(system):
     query = await started(cloud, edge)
     await cloud.manager.constrain(query.id, Constraint(delay=0.001))
     await until(cloud, lambda: bool(edge.plans))
-    assert edge.plans[0].plan.epoch == query.plan.epoch + 1
+    assert edge.plans[0].plan.epoch == query.plan.epoch + EPOCH_STEP
+
+
+async def test_why_a_plan_was_chosen_is_kept_with_the_five_best(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    (first,) = await cloud.manager.decisions(query.id, 10)
+    assert (first.epoch, first.kept) == (query.plan.epoch, False)
+    assert first.reason.startswith("first plan: ")
+    assert len(first.best) == 5
+    assert first.predicted == first.best[0]
+    for _ in range(12):
+        await cloud.clock.advance(1.0)
+        await settle(cloud)
+        await edge.report()
+    kept = (await cloud.manager.decisions(query.id, 10))[1:]
+    assert len(kept) == 1
+    assert kept[0].kept
+    assert kept[0].reason.startswith("kept: ")
+
+
+async def test_two_results_in_a_row_that_break_the_limit_are_looked_at_at_once(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    await cloud.manager.constrain(query.id, Constraint(latency=0.2))
+    await settle(cloud)
+    query = await cloud.store.queries.get(query.id)
+    asked: list[str] = []
+    plan = cloud.planner.plan
+    cloud.planner.plan = lambda uid, *known: asked.append(uid) or plan(uid, *known)
+    late = [a_result(query).replace(n_loop=number, latency=0.9) for number in (1, 2)]
+    assert await edge.progress(query, results=(late[0],), tally=Tally(captured=1, processed=1))
+    await settle(cloud)
+    assert not asked
+    assert await edge.progress(query, results=(late[1],), tally=Tally(captured=2, processed=2))
+    await until(cloud, lambda: bool(asked))
+
+
+async def test_an_edge_on_its_safe_plan_gets_a_new_one_after_a_rest(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    edge.epochs[query.id] = query.plan.epoch + 1
+    for _ in range(12):
+        await edge.report()
+        await cloud.clock.advance(1.0)
+        await settle(cloud)
+        if edge.plans:
+            break
+    assert edge.plans[0].plan.epoch == query.plan.epoch + EPOCH_STEP
+    assert edge.plans[0].plan.same_choice(query.plan)
+
+
+async def test_a_plan_whose_message_was_lost_is_sent_again(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    await cloud.manager.constrain(query.id, Constraint(delay=0.001))
+    await until(cloud, lambda: bool(edge.plans))
+    edge.epochs[query.id] = query.plan.epoch
+    edge.plans.clear()
+    for _ in range(8):
+        await edge.report()
+        await cloud.clock.advance(1.0)
+        await settle(cloud)
+    assert edge.plans
+    assert edge.plans[0].plan == (await cloud.store.queries.get(query.id)).plan
+
+
+async def test_a_plan_with_stages_elsewhere_comes_with_a_safe_one(system):
+    cloud, edge = system
+    query = await started(cloud, edge)
+    start = edge.started[0]
+    away = {place.node for place in start.plan.flow_mapping.values()} - {"edge-1"}
+    assert (start.safe is not None) == bool(away)
+    if start.safe is not None:
+        assert start.safe.plan.epoch == query.plan.epoch + 1
+        assert {place.node for place in start.safe.plan.flow_mapping.values()} == {"edge-1"}
 
 
 def by_hand(node: str = "edge-1") -> tuple[VideoConf, dict[str, Placement]]:

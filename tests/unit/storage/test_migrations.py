@@ -20,6 +20,7 @@ ROWS_BEFORE: dict[int, tuple[str, ...]] = {
     4: ("INSERT INTO tokens VALUES ('d', 'k-1', '', 'read', 1.0, NULL, NULL)",),
     5: ("INSERT INTO queries VALUES (1, '{}', 'q', '', 'e', 's', '[]', '{}', 'running', '', 0, NULL, '{}', 1.0, NULL)",),
     6: ("INSERT INTO counters VALUES ('boot', 7)",),
+    7: ("INSERT INTO counters VALUES ('boot', 7)",),
 }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from node.model.cluster import ServiceReport
+from node.model.decision import Considered
 from node.model.video import IN_FLIGHT, Constraint, Placement, Plan, Resolution, Result, Runtime, StageRole, VideoConf
 
 Choice: TypeAlias = tuple[VideoConf, dict[str, Placement]]
@@ -73,10 +74,36 @@ class Safe:
     after_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a query has the plan that it has: a sentence, what is expected of it and of the one before, the best few."""
+
+    reason: str
+    predicted: Considered | None
+    before: Considered | None
+    best: tuple[Considered, ...]
+
+
 def can_run(mapping: Mapping[str, Placement], resource_info: ResourceInfo) -> bool:
     """Whether every node of a choice is there and offers its stage."""
     offers = {node.name: node.services for node in resource_info.nodes}
     return all(stage in offers.get(place.node, {}) for stage, place in mapping.items())
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """What a scheduler can do that gives its reasons."""
+
+    def explain(self, job_uid: str) -> Explanation | None:
+        """Why the query has the plan that it has; None before the first."""
+
+
+@runtime_checkable
+class Cautious(Protocol):
+    """What a scheduler can do that says how an edge gets by on its own."""
+
+    def safe(self, job_uid: str) -> Safe | None:
+        """What the host does alone, and when; None where it cannot do everything."""
 
 
 @runtime_checkable

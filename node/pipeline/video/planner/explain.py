@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from node.model.decision import Considered
 from node.model.video import Constraint, Runtime, VideoConf
-from node.pipeline.video.planner.base import ResourceInfo
+from node.pipeline.video.planner.base import Explanation, ResourceInfo
 from node.pipeline.video.planner.choice import Candidate
 
 CLEARLY_HELD = 0.5  # a chance below it is a reason by itself
@@ -53,16 +53,6 @@ class Look:
     def names(self, candidate: Candidate) -> tuple[str, ...]:
         """The node of each stage."""
         return tuple(self.info.nodes[place].name for place in candidate.placed.places)
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A look, told."""
-
-    reason: str
-    predicted: Considered | None
-    before: Considered | None
-    best: tuple[Considered, ...]
 
 
 def explained(look: Look) -> Explanation:

@@ -14,10 +14,10 @@ from typing import Final, TypeAlias
 from node.model.video import FPS_CHOICES, Constraint, Fps, Placement, Plan, Resolution, Result, Runtime, VideoConf
 from node.pipeline.stage import SERVICES, ServiceSpec
 from node.pipeline.video.planner.accuracy import Bias, Biased, Curves, HeldResults
-from node.pipeline.video.planner.base import Choice, ResourceInfo, Safe
+from node.pipeline.video.planner.base import Choice, Explanation, ResourceInfo, Safe
 from node.pipeline.video.planner.choice import Candidate, Goal, placed_at, rank
 from node.pipeline.video.planner.delay import Asked, DelayModel, Offers, Option, ShadowRun, link_residual, stage_residual
-from node.pipeline.video.planner.explain import Explanation, Look, explained
+from node.pipeline.video.planner.explain import Look, explained
 from node.pipeline.video.planner.market import CAP, Market, link
 from node.pipeline.video.planner.residual import Residual
 from node.pipeline.video.planner.wishes import Golden, Shadow, Wish, Wishes
@@ -27,8 +27,8 @@ SWITCH_GAIN: Final = 0.02
 WAIT_S: Final = 1.0  # how long a query that is held back has waited when it asks again
 ROOM_LEAST: Final = 0.02  # of a resource that others have filled: a plan there is bad, not impossible
 LOST_S: Final = 2.0  # a frame that was lost in a stage took at least as long there
-HOP_FACTOR: Final = 3.0  # times its expected time: then a frame that is away is given up, and the query taken home
-HOP_LEAST_S, HOP_MOST_S = 0.4, 2.0
+HOP_FACTOR: Final = 4.0  # times its expected time: then a frame that is away is given up, and the query taken home
+HOP_LEAST_S, HOP_MOST_S = 1.0, 3.0  # a busy machine is no reason yet
 OBJECTS_RATE: Final = 0.5  # of a new count of objects that is believed at once; a leap of a third is believed whole
 OVERHEAD_RATE: Final = 0.1
 OVERHEAD_MOST_S: Final = 5.0
