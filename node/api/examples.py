@@ -10,6 +10,7 @@ from node.api.compat.inputs import ServiceInput
 from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document
 from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
+from node.model.task import TaskChange, TaskRequest
 from node.model.value import Value
 from node.model.video import Constraint, QueryRequest
 
@@ -28,6 +29,8 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
         "pipeline": ["face_detection", "face_alignment"],
         "constraint": {"delay": 0.3, "accuracy": 0.85},
     },
+    TaskRequest: {"name": "hello", "script": "print('hello')", "limits": {"wall_s": 60.0}},
+    TaskChange: {"description": "trains on the digits of May"},
     Constraint: {"delay": 0.5},
     SubmitQuery: _SUBMITTED,
     SubmitJob: _SUBMITTED,

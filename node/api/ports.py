@@ -17,6 +17,7 @@ from node.model.blob import BlobInfo
 from node.model.cluster import NodeReport, NodeView, ServiceReport
 from node.model.decision import Decision
 from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
+from node.model.task import Task, TaskChange, TaskEvent, TaskRequest, TaskState
 from node.model.video import (
     Constraint,
     Event,
@@ -109,6 +110,53 @@ class Queries(Protocol):
         """Why it has its plans, oldest first, the newest `limit`."""
 
     async def events(self, ref: str) -> Sequence[Event]: ...
+
+
+class LogBytes(Protocol):
+    """Part of a log: its place, its bytes, and how many there are by now."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def size(self) -> int: ...
+
+
+class Tasks(Protocol):
+    """The tasks of a cloud. `ref` is an id, a unique prefix of one, a name or `@last`.
+
+    Raises:
+        NotFound, Conflict: nothing, or more than one thing, has that ref.
+    """
+
+    async def submit(self, request: TaskRequest) -> tuple[Task, bool]:
+        """The stored task and whether it is new; the same id and content again is not an error.
+
+        Raises:
+            Forbidden: this node does not run it.
+        """
+
+    async def get(self, ref: str) -> Task: ...
+
+    async def list(self, state: TaskState | None, limit: int, after: str | None) -> tuple[Task, ...]:
+        """Newest first, behind the id `after`."""
+
+    async def events(self, ref: str) -> Sequence[TaskEvent]: ...
+
+    async def describe(self, ref: str, change: TaskChange, version: int | None) -> Task:
+        """The task under other words; Stale where `version` is not its present one."""
+
+    async def stop(self, ref: str) -> Task: ...
+
+    async def retry(self, ref: str) -> tuple[Task, bool]:
+        """A new task that does what another did; Conflict while that is under way."""
+
+    async def log_part(self, ref: str, offset: int, *, lines: int | None = None, attempt: int | None = None) -> LogBytes:
+        """Bytes behind `offset`, or the last lines, of the newest attempt unless another is named."""
+
+    async def log_grown(self, id: str, offset: int) -> Task:
+        """The task, once its log is longer than `offset`, another attempt has begun, or it is over."""
 
 
 class Nodes(Protocol):
@@ -238,7 +286,7 @@ class Members(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything behind the door; `queries` and `members` are None on a node without the role cloud.
+    """Everything behind the door; `queries`, `tasks` and `members` are None on a node without the role cloud.
 
     Without `tokens` only the node's own token opens it, without `answers` idempotency keys mean nothing,
     without `events` nobody can listen, without `blobs` nothing is stored.
@@ -254,3 +302,4 @@ class Ports:
     events: EventBus | None = None
     blobs: Blobs | None = None
     members: Members | None = None
+    tasks: Tasks | None = None

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from node.api import blobs, description, events, gate, nodes, peers, queries, repeats, results, service, tokens
+from node.api import blobs, description, events, gate, nodes, peers, queries, repeats, results, service, tasks, tokens
 from node.api.answer import Fresh
 from node.api.callers import Keyring
 from node.api.compat import ALWAYS, GROUP, PREFIXES, video
@@ -37,6 +37,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *nodes.ROUTES,
     *queries.ROUTES,
     *results.ROUTES,
+    *tasks.ROUTES,
     *blobs.ROUTES,
     *tokens.ROUTES,
     *peers.ROUTES,

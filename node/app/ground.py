@@ -24,6 +24,7 @@ from node.roles.shared.delivery import Delivery
 from node.roles.shared.events import EventBus
 from node.roles.shared.processes import Spawner
 from node.roles.shared.registry import Registry
+from node.roles.shared.runner.runner import Runner
 from node.storage import Store, open_store
 from node.storage.blobs import FolderBlobs
 from node.transport.keys import Identity, load_or_create
@@ -48,6 +49,7 @@ class Ground:
     bus: EventBus
     arena: FrameArena
     compute: ComputeService
+    runner: Runner
 
     @classmethod
     async def open(
@@ -112,6 +114,7 @@ class Ground:
             bus=EventBus(),
             arena=arena,
             compute=compute,
+            runner=Runner(clock),
         )
 
     @property
@@ -125,6 +128,7 @@ class Ground:
             Part("delivery", nothing, self.delivery.stop),
             Part("transport", self.transport.start, self.transport.stop),
             Part("blobs", nothing, self.blobs.stop),
+            Part("runner", nothing, self.runner.stop),
             loops.part("compute", self.compute.run),
         )
 

@@ -146,6 +146,7 @@ class Node:
             events=ground.bus,
             blobs=ground.blobs,
             members=cloud.membership if cloud else None,
+            tasks=cloud.tasks if cloud else None,
         )
 
     def _gauges(self) -> tuple[Gauge, ...]:

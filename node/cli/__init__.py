@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "dev": Entry("node.cli.dev:dev", "Run a whole system on this machine."),
     "status": Entry("node.cli.nodes:status", "The node and the peers it knows."),
     "queries": Entry("node.cli.queries:queries", "Submit and follow video queries."),
+    "tasks": Entry("node.cli.tasks:tasks", "Run scripts on a node, follow and stop them."),
     "blobs": Entry("node.cli.blobs:blobs", "Store files on a node, fetch and list them."),
     "events": Entry("node.cli.events:events", "What happens on a node, as it happens."),
     "logs": Entry("node.cli.nodes:logs", "The newest log lines of a node."),

@@ -40,15 +40,19 @@ def blobs() -> None:
 @pass_settings
 def put(settings: Settings, file: Path) -> None:
     """Store FILE; what the node has already is not sent again."""
-    id, size = _digest(file), file.stat().st_size
     with settings.connect() as client:
-        if client.has_blob(id):
-            settings.say(f"the node has it already: {bytes_text(size)}")
-            info = next(info for info in client.blobs() if info.id == id)
-        else:
-            with _progress(settings, "uploading", size) as step, file.open("rb") as content:
-                info = client.put_blob(_stepping(iter(lambda: content.read(BLOCK), b""), step), id, size)
+        info = uploaded(settings, client, file)
     _show(settings, info)
+
+
+def uploaded(settings: Settings, client: Client, file: Path) -> BlobInfo:
+    """The file as a blob of the node; what it has already is not sent again."""
+    id, size = _digest(file), file.stat().st_size
+    if client.has_blob(id):
+        settings.say(f"the node has it already: {bytes_text(size)}")
+        return next(info for info in client.blobs() if info.id == id)
+    with _progress(settings, "uploading", size) as step, file.open("rb") as content:
+        return client.put_blob(_stepping(iter(lambda: content.read(BLOCK), b""), step), id, size)
 
 
 @blobs.command()

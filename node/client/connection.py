@@ -105,7 +105,7 @@ class Connection:
 
     def _answered(self, method: str, target: str, body: Document | None, timeout: float) -> Document:
         status, content = self._exchange(method, target, body, timeout)
-        if status not in {200, 201}:
+        if status not in {200, 201, 202}:
             raise refusal(status, content)
         return document(content)
 

@@ -222,7 +222,7 @@ class CloudConfig(Section):
         description="Who chooses the plans of video queries: robust, ewma, cold_start, pid, fixed, or package.module:Class.",
     )
     tick: Duration = Field(1.0, ge=0.05, le=60, description="Time between two looks at all queries.")
-    max_tasks: Annotated[int, unbuilt(64, "leave it away")] = Field(
+    max_tasks: Annotated[int, unbuilt(64, "tasks.at_once says how many run at once")] = Field(
         64, description="Tasks at once; not built into this release."
     )
     lease: Duration = Field(
@@ -293,6 +293,28 @@ class EdgeConfig(Section):
         }
 
 
+class TasksConfig(Section):
+    """[tasks]: whose programs run on this node, and what they may use; each limit holds besides those of a task."""
+
+    allow: Literal["any", "digest", "none"] = Field(
+        "any", description="Whose: any that a caller with scope submit sends, only those of digests, or none."
+    )
+    digests: Texts = Field((), description="SHA-256 of each script or bundle that may run where allow is digest.")
+    at_once: int = Field(64, ge=1, le=1024, description="Programs of tasks that run at once; the others wait.")
+    sandbox: Literal["L1", "L2", "L3"] = Field(
+        "L1",
+        description="Least level that tasks are shut in at; where the node has less, it refuses them. The highest that works "
+        "is always used: L1 limits, L2 also Landlock and a filter of system calls, L3 also namespaces by bubblewrap.",
+    )
+    network: StrictBool = Field(False, description="Whether a task that asks for the network gets it.")
+    cpu: Annotated[Duration, Field(ge=0)] = Field(0.0, description="CPU time of each process of a task; 0: no limit.")
+    wall: Annotated[Duration, Field(ge=0)] = Field(0.0, description="Time from its start to its end; 0: no limit.")
+    memory: Annotated[Size, Field(ge=0)] = Field(4 * 2**30, description="Memory of a task; 0: no limit.")
+    processes: int = Field(256, ge=1, le=65_536, description="Processes of a task.")
+    output: Annotated[Size, Field(ge=2**20)] = Field(2**30, description="Bytes that a task may say.")
+    disk: Annotated[Size, Field(ge=0)] = Field(8 * 2**30, description="Bytes in a task's folder; 0: no limit.")
+
+
 class ServiceConfig(Section):
     """[services.NAME]: one compute service of the node; with an `implementation` one of the user's own.
 
@@ -340,6 +362,7 @@ class NodeConfig(Section):
     log: LogConfig = LogConfig()
     cloud: CloudConfig = CloudConfig()
     edge: EdgeConfig = EdgeConfig()
+    tasks: TasksConfig = TasksConfig()
     services: dict[Identifier, ServiceConfig] = Field({}, max_length=64, description="The compute services, for any role.")
     talent: dict[str, object] = Field({}, description="Settings of role talent, which is not built into this release.")
     federated: dict[str, object] = Field({}, description="Settings of role federated, which is not built into this release.")

@@ -18,6 +18,7 @@ from node.clock import rfc3339
 from node.errors import Malformed
 from node.model.blob import BlobId
 from node.model.cluster import NodeReport
+from node.model.task import ATTEMPTS_MOST, TaskId, TaskState
 from node.model.value import Count, Items, Name, QueryId, Seconds, Text, Value
 from node.model.video import Plan, QueryState, Result
 
@@ -70,6 +71,26 @@ class ListQuery(Value):
     state: QueryState | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
     after: QueryId | None = None
+
+
+class TasksQuery(Value):
+    """Query string of a list of tasks: newest first, going on behind the id `after`."""
+
+    state: TaskState | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    after: TaskId | None = None
+
+
+class LogQuery(Value):
+    """Query string of a task's log: what is behind `offset`, or the last `tail` lines.
+
+    `follow` goes on as a stream until the task ends; `attempt` names an earlier try.
+    """
+
+    offset: Count = 0
+    tail: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    follow: bool = False
+    attempt: Annotated[int, Field(ge=1, le=ATTEMPTS_MOST)] | None = None
 
 
 class AuditQuery(Value):

@@ -15,6 +15,7 @@ from node.storage.members import Members
 from node.storage.outbox import Outbox
 from node.storage.plots import Plots
 from node.storage.queries import Queries
+from node.storage.tasks import Tasks
 
 
 class Store:
@@ -31,6 +32,7 @@ class Store:
         self.inbox = Inbox(database)
         self.members = Members(database)
         self.orders = Plots(database, clock, "overlord")
+        self.tasks = Tasks(database, clock)
         self.plots = Plots(database, clock, "talent")
 
     def healthy(self) -> str | None:

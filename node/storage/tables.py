@@ -15,6 +15,7 @@ import peewee
 from node.model.access import Token
 from node.model.member import JoinToken, Member, MemberEvent
 from node.model.plot import Plot, PlotStep, PlotStop, PlotTime
+from node.model.task import Task, TaskEvent
 from node.model.value import Value
 from node.model.video import Event, Query
 from node.storage.rows import JsonField, columns
@@ -294,6 +295,29 @@ class PlotStopRow(peewee.Model):
         primary_key = peewee.CompositeKey("side", "plot")
 
 
+class TaskRow(peewee.Model):
+    """A task in the order of acceptance, its request as it was submitted, what its revision does, and every field of `Task`."""
+
+    number = peewee.AutoField()
+    request = JsonField()
+    spec = JsonField()
+
+    class Meta:
+        table_name = "tasks"
+        indexes = ((("state", "number"), False),)
+
+
+class TaskEventRow(peewee.Model):
+    """One step of a task's life, every field of `TaskEvent`."""
+
+    number = peewee.AutoField()
+    task = peewee.ForeignKeyField(TaskRow, column_name="task", on_delete="CASCADE", index=False)
+
+    class Meta:
+        table_name = "task_events"
+        indexes = ((("task", "number"), False),)
+
+
 def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
     for name, field in fields.items():
         table._meta.add_field(name, field)
@@ -308,6 +332,8 @@ _derive(PlotRow, columns(Plot))
 _derive(PlotTimeRow, columns(PlotTime))
 _derive(PlotStepRow, columns(PlotStep))
 _derive(PlotStopRow, columns(PlotStop))
+_derive(TaskRow, columns(Task, unique={"id"}, indexed={"name"}))
+_derive(TaskEventRow, columns(TaskEvent))
 _derive(JoinTokenRow, columns(JoinToken, unique={"id"}))
 
 TABLES: Final[tuple[type[peewee.Model], ...]] = (
@@ -334,6 +360,8 @@ TABLES: Final[tuple[type[peewee.Model], ...]] = (
     PlotStepRow,
     PlotLogRow,
     PlotStopRow,
+    TaskRow,
+    TaskEventRow,
 )
 
 

@@ -21,6 +21,7 @@ ROWS_BEFORE: dict[int, tuple[str, ...]] = {
     5: ("INSERT INTO queries VALUES (1, '{}', 'q', '', 'e', 's', '[]', '{}', 'running', '', 0, NULL, '{}', 1.0, NULL)",),
     6: ("INSERT INTO counters VALUES ('boot', 7)",),
     7: ("INSERT INTO counters VALUES ('boot', 7)",),
+    8: ("INSERT INTO counters VALUES ('boot', 7)",),
 }
 
 

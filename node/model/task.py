@@ -1,0 +1,193 @@
+"""What is a task, what does a user ask for, and which states may it be in?
+
+A task is a program of a user's: a script, or an archive of files with one to run, or a command. What one revision of it is to
+do never changes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import AfterValidator, Field, JsonValue, StrictBool, StringConstraints, model_validator
+
+from node.lifecycle import LifeCycle
+from node.model.blob import BlobId
+from node.model.process import SIGNAL_MOST, Limit, Limits, SandboxLevel
+from node.model.value import Count, Items, Name, Seconds, Text, Value, Word, Word63
+
+TaskId = Annotated[str, StringConstraints(pattern=r"^t-[0-9a-hjkmnp-tv-z]{26}$")]
+
+
+def _stays_below(path: str) -> str:
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError("a path below the task's folder has no empty step, no '.' and no '..'")
+    return path
+
+
+# Names of files below a task's folder: no step upwards, no absolute path, nothing that a terminal would obey.
+InnerPath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,500}$"), AfterValidator(_stays_below)]
+
+SCRIPT_MOST: Final = 512 * 1024  # characters of a script within a request; a longer one is uploaded first
+ARGUMENTS_MOST: Final = 256
+DATA_MOST: Final = 64
+ARTIFACTS_MOST: Final = 256
+ATTEMPTS_MOST: Final = 100
+CONFIG_KEYS_MOST: Final = 1000
+
+Argument: TypeAlias = Annotated[str, StringConstraints(max_length=8192, pattern=r"^[^\x00]*$")]
+Arguments: TypeAlias = Annotated[Items[Argument], Field(max_length=ARGUMENTS_MOST)]
+Labels: TypeAlias = Annotated[dict[Text, Text], Field(max_length=64)]
+
+
+class TaskState(Word):
+    """States of a task; the last three are final."""
+
+    CREATED = "created"
+    STAGING = "staging"
+    READY = "ready"
+    STARTING = "starting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+_LIVE: Final = (TaskState.CREATED, TaskState.STAGING, TaskState.READY, TaskState.STARTING, TaskState.RUNNING)
+TASK_LIFE: Final[LifeCycle[TaskState]] = LifeCycle(
+    "task",
+    TaskState.CREATED,
+    {
+        (TaskState.CREATED, "stage"): TaskState.STAGING,
+        (TaskState.STAGING, "prepare"): TaskState.READY,
+        (TaskState.READY, "start"): TaskState.STARTING,
+        (TaskState.STARTING, "run"): TaskState.RUNNING,
+        (TaskState.RUNNING, "finish"): TaskState.FINISHED,
+        **{(state, "again"): TaskState.CREATED for state in _LIVE[1:]},
+        **{(state, "fail"): TaskState.FAILED for state in _LIVE},
+        **{(state, "stop"): TaskState.STOPPED for state in _LIVE},
+    },
+)
+
+
+class Failure(Word):
+    """Why a task failed; a sentence follows it in the reason."""
+
+    EXIT = "exit"
+    SIGNAL = "signal"
+    LIMIT = "limit"
+    LOST = "lost"
+    STAGING = "staging"
+    NOT_STARTED = "not_started"
+    REFUSED = "refused"
+
+
+class DataFile(Value):
+    """A blob that the task finds as a file `data/<path>` in its folder."""
+
+    path: InnerPath
+    blob: BlobId
+
+
+class Retry(Value):
+    """How often the task may be tried. With `safe` an attempt whose end nobody saw is tried again too: it may then have taken
+    effect twice. What the program itself reports (a code that is not 0, a limit) is tried again by `attempts` alone.
+    """
+
+    attempts: Annotated[int, Field(ge=1, le=ATTEMPTS_MOST)] = 1
+    safe: StrictBool = False
+
+
+class TaskSpec(Value):
+    """What one revision does: exactly one of `script`, `bundle` and `command`.
+
+    `bundle` is the blob of a script, or of a zip or tar archive; `entry` is the file in an archive that is run. `config` is
+    found as `config.json` in the task's folder.
+    """
+
+    script: Annotated[str, StringConstraints(max_length=SCRIPT_MOST)] | None = None
+    bundle: BlobId | None = None
+    entry: InnerPath = "main.py"
+    command: Arguments = ()
+    args: Arguments = ()
+    config: Annotated[dict[str, JsonValue], Field(max_length=CONFIG_KEYS_MOST)] = {}
+    data: Annotated[Items[DataFile], Field(max_length=DATA_MOST)] = ()
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    sandbox: SandboxLevel | None = None
+    network: StrictBool = False
+
+    @model_validator(mode="after")
+    def _one_program(self) -> TaskSpec:
+        given = [name for name in ("script", "bundle", "command") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"give one of script, bundle and command, not {' and '.join(given) or 'none'}")
+        return self
+
+
+class TaskRequest(TaskSpec):
+    """What a user submits. `sandbox` is the least level that it may run at."""
+
+    id: TaskId | None = None
+    name: Text = ""
+    description: Text = ""
+    labels: Labels = {}
+    node: Name | None = None
+
+
+class Artifact(Value):
+    """A file that a task left in its folder `artifacts`, kept as a blob."""
+
+    path: InnerPath
+    blob: BlobId
+    size: Count
+
+
+class Task(Value):
+    """A task as it is remembered.
+
+    `revision` and `attempt` count from 1; `attempt` is 0 before the first. `version` counts changes of name, description and
+    labels. `stopping` says that a stop was asked for. `reason` tells why it waits or how it ended. `code`, `signal` and `limit`
+    are those of the newest attempt's end, `level` is how far it was shut in.
+    """
+
+    id: TaskId
+    name: Text = ""
+    description: Text = ""
+    labels: Labels = {}
+    state: TaskState
+    reason: Text = ""
+    node: Name
+    revision: Count = 1
+    attempt: Count = 0
+    version: Count = 1
+    stopping: StrictBool = False
+    level: SandboxLevel | None = None
+    code: Annotated[int, Field(ge=0, le=255)] | None = None
+    signal: Annotated[int, Field(ge=1, le=SIGNAL_MOST)] | None = None
+    limit: Limit | None = None
+    artifacts: Annotated[Items[Artifact], Field(max_length=ARTIFACTS_MOST)] = ()
+    cpu_s: Seconds = 0.0
+    memory_bytes: Count = 0
+    created_at: Seconds
+    updated_at: Seconds
+    started_at: Seconds | None = None
+    ended_at: Seconds | None = None
+
+
+class TaskEvent(Value):
+    """One step of a task's life."""
+
+    time: Seconds
+    event: Word63
+    state: TaskState
+    revision: Count
+    attempt: Count
+    reason: Text = ""
+
+
+class TaskChange(Value):
+    """What a description changes: fields that are left out stay."""
+
+    name: Text | None = None
+    description: Text | None = None
+    labels: Labels | None = None

@@ -1,0 +1,328 @@
+"""What becomes of the tasks that this node has accepted?
+
+Each task that is not final is driven by one loop of its own, which reads its state from the store and takes the next step; a
+node that starts again drives on from what the store says and what the folders of the attempts hold. Nothing here is remembered
+that could not be found again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from node.clock import Clock
+from node.errors import Conflict, EcnodeError, Forbidden, NotBuilt, NotFound, Rejected, Unavailable
+from node.model.process import Facts
+from node.model.task import TASK_LIFE, Failure, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
+from node.model.value import new_id
+from node.roles.shared import task_logs
+from node.roles.shared.runner.runner import Run
+from node.roles.shared.task_logs import LogPart
+from node.roles.shared.task_runtime import Attempt, TaskRuntime
+from node.storage.tasks import NOTE, REASON_MOST, Step, Tasks
+
+log = logging.getLogger(__name__)
+
+AGAIN_S: Final = 1.0  # after the disk refused, or no process could be started
+STOP_GRACE: Final = 5.0
+NOTES_KEPT: Final = 100  # lines of a script's own, of one attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Who may run code here, and how much of it at once."""
+
+    name: str
+    allow: str = "any"
+    digests: frozenset[str] = frozenset()
+    at_once: int = 64
+
+
+class TaskController:
+    """The tasks of a node, and the loops that drive them."""
+
+    def __init__(self, store: Tasks, runtime: TaskRuntime, clock: Clock, rules: Rules) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._clock = clock
+        self._rules = rules
+        self._places = asyncio.Semaphore(rules.at_once)
+        self._driven: dict[str, asyncio.Task[None]] = {}
+        self._runs: dict[str, Run] = {}
+        self._attempts: dict[str, int] = {}  # of those that are driven
+        self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def running(self) -> int:
+        """How many programs of tasks run here."""
+        return len(self._runs)
+
+    async def run(self) -> None:
+        """Drives every task that is not final; ends by cancellation, which ends no program."""
+        await self._runtime.ladder()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            live = await self._store.live()
+            for task in live:
+                self._drive_on(task.id)
+            await self._runtime.sweep([task.id for task in live])
+            await asyncio.get_running_loop().create_future()  # the loops are what runs from here on
+
+    # What a caller may do
+
+    async def submit(self, request: TaskRequest) -> tuple[Task, bool]:
+        """The stored task and whether it is new; raises as `TaskRuntime.check` does."""
+        await self._permit(request)
+        now = self._clock.wall()
+        task = Task(
+            id=request.id or new_id("t", now),
+            name=request.name,
+            description=request.description,
+            labels=request.labels,
+            state=TaskState.CREATED,
+            node=self._rules.name,
+            created_at=now,
+            updated_at=now,
+        )
+        task, new = await self._store.create(task, request)
+        if new:
+            log.info("task accepted", extra={"task": task.id})
+            self._drive_on(task.id)
+        return task, new
+
+    async def _permit(self, request: TaskRequest) -> None:
+        if request.node not in {None, self._rules.name}:
+            raise NotBuilt(f"tasks run on {self._rules.name} only in this release", hint="leave node out")
+        if self._rules.allow == "none":
+            raise Forbidden("this node runs nobody's code", hint="tasks.allow in its config decides")
+        if self._rules.allow == "digest":
+            digest = request.bundle or (hashlib.sha256(request.script.encode()).hexdigest() if request.script else "")
+            if digest not in self._rules.digests:
+                raise Forbidden(
+                    f"the program {digest or 'of a command'} is not allowed here", hint="tasks.digests lists what is"
+                )
+        await self._runtime.check(request)
+
+    async def get(self, ref: str) -> Task:
+        """The task that `ref` names."""
+        return await self._store.get(await self._store.resolve(ref))
+
+    async def list(self, state: TaskState | None, limit: int, after: str | None) -> tuple[Task, ...]:
+        """Newest first, behind the id `after`."""
+        return await self._store.list(state, limit, after)
+
+    async def events(self, ref: str) -> Sequence[TaskEvent]:
+        """Every step of a task's life."""
+        return await self._store.events(await self._store.resolve(ref))
+
+    async def describe(self, ref: str, change: TaskChange, version: int | None) -> Task:
+        """The task under other words."""
+        return await self._store.describe(await self._store.resolve(ref), change, version)
+
+    async def stop(self, ref: str) -> Task:
+        """Ends a task, recorded before anything ends; one that is over stays as it is."""
+        id = await self._store.resolve(ref)
+        try:
+            task = await self._store.note(id, stopping=True)
+        except Conflict:
+            return await self._store.get(id)
+        if (run := self._runs.get(id)) is not None:
+            run.stop(grace=STOP_GRACE)
+        elif task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY}:
+            self._drive_anew(id)
+        return task
+
+    async def retry(self, ref: str) -> tuple[Task, bool]:
+        """A new task that does what the present revision of another did; Conflict while that is under way."""
+        task = await self.get(ref)
+        if task.state not in TASK_LIFE.terminal:
+            raise Conflict(f"task {task.id} is {task.state}", hint="stop it first, or wait until it ends")
+        spec = await self._store.spec(task.id)
+        words: dict[str, object] = {"name": task.name, "description": task.description, "labels": task.labels}
+        return await self.submit(TaskRequest.model_validate({**dict(spec), **words}))
+
+    def _log(self, task: Task, attempt: int | None) -> Path:
+        number = task.attempt if attempt is None else attempt
+        return self._runtime.output(task.id, task.revision, number)
+
+    async def log_part(self, ref: str, offset: int, *, lines: int | None = None, attempt: int | None = None) -> LogPart:
+        """Bytes of a log behind `offset`, or its last `lines` lines; of the newest attempt unless another is named."""
+        path = self._log(await self.get(ref), attempt)
+        return task_logs.read(path, task_logs.tail(path, lines) if lines is not None else offset)
+
+    async def log_grown(self, id: str, offset: int) -> Task:
+        """The task, once the log of its newest attempt is longer than `offset` or the task is over."""
+        task = await self._store.get(id)
+        driven = self._driven.get(id)
+        if driven is not None and task.state not in TASK_LIFE.terminal:
+            path = self._log(task, None)
+            await task_logs.grown(
+                self._clock, path, offset, lambda: driven.done() or self._attempts.get(id, task.attempt) != task.attempt
+            )
+            task = await self._store.get(id)
+        return task
+
+    # The loops
+
+    def _drive_on(self, id: str) -> None:
+        if self._group is None or id in self._driven:
+            return
+        task = self._group.create_task(self._drive(id), name=f"task {id}")
+        self._driven[id] = task
+        task.add_done_callback(lambda done: self._forget(id, done))
+
+    def _forget(self, id: str, done: asyncio.Task[None]) -> None:
+        if self._driven.get(id) is done:
+            del self._driven[id]
+            self._attempts.pop(id, None)
+
+    def _drive_anew(self, id: str) -> None:
+        """Has a loop that waits look again."""
+        if (driven := self._driven.pop(id, None)) is not None:
+            driven.cancel()
+        self._drive_on(id)
+
+    async def _drive(self, id: str) -> None:
+        while True:
+            try:
+                task = await self._store.get(id)
+                if task.state in TASK_LIFE.terminal:
+                    return
+                await self._step(task)
+            except Conflict:
+                continue  # somebody was faster: look again
+            except NotFound:
+                return
+            except Rejected as error:
+                await self._store.advance(id, Step("fail", f"{Failure.REFUSED}: {error.message}"))
+            except Unavailable as error:
+                log.warning("a task waits", extra={"task": id, "reason": error.message})
+                with suppress(EcnodeError):  # the store may be what is unavailable
+                    await self._store.note(id, reason=error.message[:REASON_MOST])
+                await self._clock.sleep(AGAIN_S)
+
+    async def _step(self, task: Task) -> None:
+        if task.stopping and task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY}:
+            await self._store.advance(task.id, Step("stop", "stopped before it started"))
+            await self._runtime.clear(task.id, task.revision, task.attempt)
+            return
+        if task.state in {TaskState.CREATED, TaskState.STAGING}:
+            await self._stage(task)
+        elif task.state is TaskState.READY:
+            await self._wait_for_a_place(task)
+        else:
+            await self._follow(task)
+
+    async def _stage(self, task: Task) -> None:
+        spec = await self._store.spec(task.id)
+        first = task.state is TaskState.CREATED
+        number = task.attempt + 1 if first else task.attempt
+        quick = first and spec.bundle is None and not spec.data
+        begin = Step("stage", changes={"attempt": number})
+        if first and not quick:
+            await self._store.advance(task.id, begin)
+        try:
+            await self._runtime.stage(Attempt(task.id, task.revision, number, spec))
+        except Rejected as error:
+            steps = (begin,) if quick else ()
+            await self._store.advance(task.id, *steps, Step("fail", f"{Failure.STAGING}: {error.message}"))
+            return
+        steps = (*((begin,) if quick else ()), Step("prepare"))
+        if self._places.locked():
+            await self._store.advance(task.id, *steps)
+            return
+        async with self._places:
+            started = await self._store.advance(task.id, *steps, Step("start"))
+            await self._follow(started)
+
+    async def _wait_for_a_place(self, task: Task) -> None:
+        if self._places.locked():
+            await self._store.note(task.id, reason=f"waits for a place: {self._rules.at_once} tasks run here")
+        async with self._places:
+            await self._follow(await self._store.advance(task.id, Step("start"), attempt=task.attempt))
+
+    async def _follow(self, task: Task) -> None:
+        """From the start of the program, or from what became of it meanwhile, to its end."""
+        attempt = Attempt(task.id, task.revision, task.attempt, await self._store.spec(task.id))
+        self._attempts[task.id] = task.attempt
+        if task.state is TaskState.STARTING:
+            run = await self._begin(task, attempt)
+        else:
+            run = self._runtime.find(attempt)
+        if run is None:
+            facts = Facts(lost=task.state is TaskState.RUNNING, stopped=task.stopping)
+        else:
+            facts = await self._until_over(task, run)
+        await self._end(task, attempt, facts)
+
+    async def _begin(self, task: Task, attempt: Attempt) -> Run | None:
+        run = self._runtime.forbid(attempt) if task.stopping else await self._runtime.start(attempt)
+        if run is None:
+            return None
+        level = (await self._runtime.ladder()).level
+        await self._store.advance(
+            task.id, Step("run", changes={"started_at": self._clock.wall(), "level": level}), attempt=task.attempt
+        )
+        return run
+
+    async def _until_over(self, task: Task, run: Run) -> Facts:
+        self._runs[task.id] = run
+        try:
+            if (await self._store.get(task.id)).stopping:
+                run.stop(grace=STOP_GRACE)
+            return await run.wait()
+        finally:
+            del self._runs[task.id]
+
+    async def _end(self, task: Task, attempt: Attempt, facts: Facts) -> None:
+        artifacts = await self._runtime.artifacts(attempt)
+        notes = [Step(NOTE, line) for line in await self._runtime.notes(attempt, NOTES_KEPT)]
+        step = _last_step(await self._store.get(task.id), attempt.spec, facts)
+        if step.event == "again":
+            ended = await self._store.advance(task.id, *notes, step, attempt=attempt.number)
+        else:
+            figures: dict[str, object] = {
+                "code": facts.code,
+                "signal": facts.signal,
+                "limit": facts.limit,
+                "cpu_s": facts.cpu_s,
+                "memory_bytes": facts.memory_bytes,
+                "artifacts": artifacts,
+            }
+            ended = await self._store.advance(task.id, *notes, Step(step.event, step.reason, figures), attempt=attempt.number)
+        log.info(
+            "task attempt over",
+            extra={"task": task.id, "attempt": attempt.number, "state": ended.state, "reason": ended.reason},
+        )
+        await self._runtime.clear(task.id, attempt.revision, attempt.number)
+
+
+def _last_step(task: Task, spec: TaskSpec, facts: Facts) -> Step:
+    """What the end of an attempt means for its task."""
+    if task.stopping and (facts.stopped or facts.lost):
+        return Step("stop", "stopped")
+    if facts.good and task.state is TaskState.RUNNING:
+        return Step("finish")
+    reason = _reason(facts)
+    may_repeat = spec.retry.safe or not facts.lost
+    if may_repeat and task.attempt < spec.retry.attempts and not task.stopping:
+        return Step("again", f"attempt {task.attempt} of {spec.retry.attempts}: {reason}")
+    return Step("fail", reason)
+
+
+def _reason(facts: Facts) -> str:
+    if facts.lost:
+        return f"{Failure.LOST}: nobody saw how it ended"
+    if facts.error:
+        return f"{Failure.NOT_STARTED}: {facts.error}"
+    if facts.limit is not None:
+        return f"{Failure.LIMIT}: {facts.limit}"
+    if facts.signal is not None:
+        return f"{Failure.SIGNAL}: {facts.signal}"
+    return f"{Failure.EXIT}: {facts.code}"

@@ -1,0 +1,266 @@
+"""What is remembered of a task, and which changes may it take?
+
+A step is one transaction with its event row; several steps that follow each other at once may share one. The life-cycle table
+alone decides which event is possible. All methods may be repeated after an `Unavailable` error, which means that nothing was
+kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final, cast
+
+from peewee import fn
+from pydantic_core import from_json
+
+from node.clock import Clock
+from node.errors import Busy, Conflict, NotFound, Stale
+from node.model.task import TASK_LIFE, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
+from node.storage.connection import Reading, Row, Writing
+from node.storage.database import Database
+from node.storage.rows import decode, encode, parse, text
+from node.storage.tables import TaskEventRow, TaskRow, column, compiled, derived, insertion, slot
+
+LIST_PAGE: Final = 500
+LIVE_MOST: Final = 4096  # tasks that are not final
+EVENTS_KEPT: Final = 500  # of one task
+REASON_MOST: Final = 2000
+CANDIDATES_SHOWN: Final = 8
+LAST: Final = "@last"
+
+_id: Final = column(TaskRow, "id")
+_name: Final = column(TaskRow, "name")
+_state: Final = column(TaskRow, "state")
+_LIVE_STATES: Final = {f"live{n}": state for n, state in enumerate(TASK_LIFE.states) if state not in TASK_LIFE.terminal}
+_IS_LIVE: Final = _state.in_([slot(name) for name in _LIVE_STATES])
+_FIELDS: Final = derived(TaskRow, Task)
+
+_CREATE: Final = insertion(TaskRow, leave_out="number", ignore=True)
+_ADD_EVENT: Final = insertion(TaskEventRow, leave_out="number")
+_STORED: Final = compiled(TaskRow.select(TaskRow.number, TaskRow.request, *_FIELDS).where(_id == slot("id")))
+_SPEC: Final = compiled(TaskRow.select(TaskRow.spec).where(_id == slot("id")))
+_LIVE: Final = compiled(TaskRow.select(*_FIELDS).where(_IS_LIVE).order_by(TaskRow.number).limit(slot("limit")))
+_LIVE_COUNT: Final = compiled(TaskRow.select(fn.COUNT(TaskRow.number)).where(_IS_LIVE))
+_NEWEST: Final = compiled(TaskRow.select(_id).order_by(TaskRow.number.desc()).limit(slot("limit")))
+_MATCHING: Final = compiled(
+    TaskRow.select(_id, _name)
+    .where((_name == slot("ref")) | ((_id >= slot("ref")) & (_id < slot("beyond"))))
+    .order_by(TaskRow.number.desc())
+    .limit(slot("limit"))
+)
+_EVENTS: Final = compiled(
+    TaskEventRow.select(*derived(TaskEventRow, TaskEvent))
+    .where(TaskEventRow.task == slot("task"))
+    .order_by(TaskEventRow.number.desc())
+    .limit(slot("limit"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event of a task's life, its reason, and the fields that change with it."""
+
+    event: str
+    reason: str = ""
+    changes: dict[str, object] = field(default_factory=dict)
+
+
+NOTE: Final = "note"  # an event of a script's own: it changes no state
+
+
+class Tasks:
+    """The tasks of a node."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._watchers: list[Callable[[Task], None]] = []
+
+    def watch(self, watcher: Callable[[Task], None]) -> None:
+        """Has `watcher` called after a task was made or changed."""
+        self._watchers.append(watcher)
+
+    def _told(self, task: Task) -> Task:
+        for watcher in self._watchers:
+            watcher(task)
+        return task
+
+    async def create(self, task: Task, request: TaskRequest) -> tuple[Task, bool]:
+        """The stored task, and whether this call stored it. The same id with the same request gives the stored one.
+
+        Raises:
+            Conflict: the id is taken by another request.
+            Busy: too many tasks are live.
+        """
+        stored, new = await self._database.write(lambda it: _create(it, task, request))
+        return (self._told(stored), True) if new else (stored, False)
+
+    async def advance(self, id: str, *steps: Step, attempt: int | None = None) -> Task:
+        """The task after steps that follow each other; all are kept or none.
+
+        Raises:
+            Conflict: the life cycle forbids one of them.
+            Stale: the task is in another attempt than `attempt`.
+        """
+        now = self._clock.wall()
+        return self._told(await self._database.write(lambda it: _advance(it, id, steps, attempt, now)))
+
+    async def note(self, id: str, **changes: object) -> Task:
+        """The task with other fields, in the state that it is in; Conflict if it is final."""
+        now = self._clock.wall()
+        return self._told(await self._database.write(lambda it: _note(it, id, changes, now)))
+
+    async def describe(self, id: str, change: TaskChange, version: int | None) -> Task:
+        """The task under other words; Stale where its version is not the one that the caller has read."""
+        now = self._clock.wall()
+        return self._told(await self._database.write(lambda it: _describe(it, id, change, version, now)))
+
+    async def get(self, id: str) -> Task:
+        """The task; NotFound if there is none."""
+        return await self._database.read(lambda it: _stored(it, id)[1])
+
+    async def spec(self, id: str) -> TaskSpec:
+        """What the present revision does."""
+        row = await self._database.read(lambda it: it.row(_SPEC, id=id))
+        if row is None:
+            raise _unknown(id)
+        return parse(TaskSpec, text(row, 0))
+
+    async def resolve(self, ref: str) -> str:
+        """The full id that a user means by an id, the beginning of one, a name, or `@last`.
+
+        Raises:
+            NotFound: nothing matches.
+            Conflict: several tasks do; the hint names them.
+        """
+        return await self._database.read(lambda it: _resolve(it, ref))
+
+    async def list(self, state: TaskState | None, limit: int, after: str | None) -> tuple[Task, ...]:
+        """Tasks, the last accepted first, behind the id `after`."""
+        return await self._database.read(lambda it: _list(it, state, limit, after))
+
+    async def live(self) -> tuple[Task, ...]:
+        """The tasks that are not final, the first accepted first."""
+        rows = await self._database.read(lambda it: it.rows(_LIVE, limit=LIVE_MOST, **_LIVE_STATES))
+        return tuple(decode(Task, row) for row in rows)
+
+    async def events(self, id: str) -> tuple[TaskEvent, ...]:
+        """The newest `EVENTS_KEPT` steps of the task's life, oldest first."""
+        return await self._database.read(lambda it: _events(it, _stored(it, id)[0]))
+
+
+def _create(connection: Writing, task: Task, request: TaskRequest) -> tuple[Task, bool]:
+    asked = request.model_dump_json(exclude_defaults=True, exclude={"id"})
+    row = connection.row(_STORED, id=task.id)
+    if row is not None:
+        if from_json(text(row, 1)) != from_json(asked):
+            raise Conflict(f"the id {task.id} belongs to another request", hint="leave the id out to get a new task")
+        return decode(Task, row[2:]), False
+    if connection.number(_LIVE_COUNT, **_LIVE_STATES) >= LIVE_MOST:
+        raise Busy(f"{LIVE_MOST} tasks are under way already", hint="stop some of them, or wait until they end")
+    spec = TaskSpec(**{name: value for name, value in request if name in TaskSpec.model_fields})
+    connection.change(_CREATE, request=asked, spec=spec.model_dump_json(exclude_defaults=True), **encode(task))
+    _record(connection, _stored(connection, task.id)[0], task, "create", task.created_at)
+    return task, True
+
+
+def _record(connection: Writing, number: int, task: Task, event: str, now: float) -> None:
+    step = TaskEvent(time=now, event=event, state=task.state, revision=task.revision, attempt=task.attempt, reason=task.reason)
+    connection.change(_ADD_EVENT, task=number, **encode(step))
+
+
+def _stored(connection: Reading, id: str) -> tuple[int, Task]:
+    row = connection.row(_STORED, id=id)
+    if row is None:
+        raise _unknown(id)
+    return cast(int, row[0]), decode(Task, row[2:])
+
+
+def _unknown(ref: str) -> NotFound:
+    return NotFound(f"no task is called '{ref}'", hint="list the tasks to see which there are")
+
+
+@cache
+def _update(changed: tuple[str, ...]) -> str:
+    values = {column(TaskRow, name): slot(name) for name in changed}
+    return compiled(TaskRow.update(values).where(TaskRow.number == slot("row")))
+
+
+def _keep(connection: Writing, number: int, before: Task, after: Task) -> Task:
+    old, new = dict(before), dict(after)
+    changed = tuple(name for name in new if new[name] != old[name])
+    if changed:
+        connection.change(_update(changed), row=number, **encode(after, changed))
+    return after
+
+
+def _advance(connection: Writing, id: str, steps: Sequence[Step], attempt: int | None, now: float) -> Task:
+    number, before = _stored(connection, id)
+    if attempt is not None and before.attempt != attempt:
+        raise Stale(f"task {id} is in attempt {before.attempt}, not {attempt}")
+    task = before
+    for step in steps:
+        if step.event == NOTE:
+            _record(connection, number, task.replace(reason=step.reason[:REASON_MOST]), NOTE, now)
+            continue
+        state = TASK_LIFE.after(task.state, step.event)
+        ended = {"ended_at": now} if state in TASK_LIFE.terminal else {}
+        task = task.replace(state=state, reason=step.reason[:REASON_MOST], updated_at=now, **{**ended, **step.changes})
+        _record(connection, number, task, step.event, now)
+    return _keep(connection, number, before, task)
+
+
+def _note(connection: Writing, id: str, changes: dict[str, object], now: float) -> Task:
+    number, before = _stored(connection, id)
+    if before.state in TASK_LIFE.terminal:
+        raise Conflict(f"task {id} is {before.state}, nothing can be changed in it", hint="submit it again")
+    return _keep(connection, number, before, before.replace(updated_at=now, **changes))
+
+
+def _describe(connection: Writing, id: str, change: TaskChange, version: int | None, now: float) -> Task:
+    number, before = _stored(connection, id)
+    if version is not None and version != before.version:
+        raise Stale(f"task {id} is in version {before.version} by now", hint="read it again, then repeat the change")
+    given = {name: value for name in change.model_fields_set if (value := getattr(change, name)) is not None}
+    return _keep(connection, number, before, before.replace(version=before.version + 1, updated_at=now, **given))
+
+
+def _resolve(connection: Reading, ref: str) -> str:
+    if ref == LAST:
+        row = connection.row(_NEWEST, limit=1)
+        if row is None:
+            raise NotFound("there is no task yet", hint="submit one: ecnode tasks submit FILE")
+        return text(row, 0)
+    found: list[Row] = connection.rows(_MATCHING, ref=ref, beyond=f"{ref}\U0010ffff", limit=CANDIDATES_SHOWN + 1)
+    exact = [text(row, 0) for row in found if text(row, 0) == ref]
+    if exact or len(found) == 1:
+        return exact[0] if exact else text(found[0], 0)
+    if not found:
+        raise _unknown(ref)
+    named = ", ".join(f"{text(row, 0)} ({text(row, 1)})" if row[1] else text(row, 0) for row in found[:CANDIDATES_SHOWN])
+    raise Conflict(f"several tasks are called '{ref}'", hint=f"one of {named}{' …' if len(found) > CANDIDATES_SHOWN else ''}")
+
+
+@cache
+def _listing(with_state: bool, with_after: bool) -> str:
+    rows = TaskRow.select(*_FIELDS)
+    if with_state:
+        rows = rows.where(_state == slot("state"))
+    if with_after:
+        rows = rows.where(TaskRow.number < slot("number"))
+    return compiled(rows.order_by(TaskRow.number.desc()).limit(slot("limit")))
+
+
+def _list(connection: Reading, state: TaskState | None, limit: int, after: str | None) -> tuple[Task, ...]:
+    given: dict[str, str | int] = {} if state is None else {"state": state}
+    if after is not None:
+        given["number"] = _stored(connection, after)[0]
+    rows = connection.rows(_listing(state is not None, after is not None), limit=min(limit, LIST_PAGE), **given)
+    return tuple(decode(Task, row) for row in rows)
+
+
+def _events(connection: Reading, number: int) -> tuple[TaskEvent, ...]:
+    rows = connection.rows(_EVENTS, task=number, limit=EVENTS_KEPT)
+    return tuple(decode(TaskEvent, row) for row in reversed(rows))
