@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -39,6 +39,7 @@ async def calibrate(compute: ComputeService, folder: Path, clock: Clock) -> None
     if found is not None:
         _publish(compute, found)
         log.info("calibration recalled", extra={"services": ", ".join(found)})
+        await _warm_up(compute, folder, found, clock)
         return
     while True:
         try:
@@ -54,22 +55,39 @@ async def calibrate(compute: ComputeService, folder: Path, clock: Clock) -> None
         await clock.sleep(AGAIN_S)
 
 
+async def _warm_up(compute: ComputeService, folder: Path, found: Mapping[str, Profile], clock: Clock) -> None:
+    """Has the models loaded, as measuring would have: on a busy machine the first pictures of a query grew old over it."""
+    try:
+        picture = assets.path(folder, PICTURE).read_bytes()
+        await _measure_all(compute, picture, clock, services=tuple(found), resolutions=(Resolution.P360,), runs=1)
+    except (OSError, EcnodeError) as error:
+        log.info("models not loaded ahead", extra={"reason": str(error)})
+
+
 def _publish(compute: ComputeService, found: Mapping[str, Profile]) -> None:
     """All together: a planner that knew half of them would think the other half impossible."""
     for name, profile in found.items():
         compute.learn(name, profile.seconds, profile.objects)
 
 
-async def _measure_all(compute: ComputeService, picture: bytes, clock: Clock) -> dict[str, Profile]:
+async def _measure_all(
+    compute: ComputeService,
+    picture: bytes,
+    clock: Clock,
+    *,
+    services: Collection[str] = SERVICES,
+    resolutions: Collection[Resolution] = tuple(Resolution),
+    runs: int = RUNS,
+) -> dict[str, Profile]:
     """Every service at every resolution, each stage fed by those before it; one whose model is not there is left out."""
-    seconds: dict[str, dict[Resolution, float]] = {name: {} for name in SERVICES}
+    seconds: dict[str, dict[Resolution, float]] = {name: {} for name in services}
     objects = 0
-    for resolution in Resolution:
+    for resolution in resolutions:
         values: dict[str, JsonValue] = {}
         pictures: dict[str, tuple[bytes, ...]] = {"image": (picture,), "clip": (picture,) * CLIP}
         for name in tuple(seconds):
             try:
-                outcome, spent = await _measure(compute, name, values, pictures, resolution=resolution, clock=clock)
+                outcome, spent = await _measure(compute, name, values, pictures, resolution=resolution, clock=clock, runs=runs)
             except AssetMissing as error:
                 log.info("service not offered", extra={"service": name, "reason": error.message, "hint": error.hint})
                 del seconds[name]
@@ -89,10 +107,11 @@ async def _measure(
     *,
     resolution: Resolution,
     clock: Clock,
+    runs: int,
 ) -> tuple[Outcome, float]:
     """What the service gives, and the median of its seconds."""
     times = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         deadline = clock.monotonic() + PATIENCE_S
         outcome = await compute.call(
             (StageCall(service=service),),

@@ -54,7 +54,6 @@ class Measured(Value):
 def circumstances(folder: Path) -> dict[str, JsonValue]:
     """Everything that the figures of this machine with the models in `folder` depend on."""
     manifest = load_manifest()
-    absent: list[JsonValue] = [*sorted(manifest.absent(folder))]
     return {
         "release": __version__,
         "machine": [platform.machine(), _processor(), _cores()],
@@ -62,7 +61,7 @@ def circumstances(folder: Path) -> dict[str, JsonValue]:
         "services": {name: [spec.implementation, spec.models] for name, spec in SERVICES.items()},
         "models": {asset.name: asset.sha256 for asset in manifest.assets},
         "recipes": {derived.name: derived.recipe for derived in manifest.derived},
-        "absent": absent,
+        "files": _files(folder),
     }
 
 
@@ -106,6 +105,14 @@ def _drop_old(folder: Path, now: float) -> None:
 
 def _digest(here: Mapping[str, JsonValue]) -> str:
     return hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _files(folder: Path) -> dict[str, JsonValue]:
+    """Size and time of every file: a model may be fetched, replaced, or brought by the user under a name of his own."""
+    mine = _NAME.partition("{}")[0]
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    facts = ((place.name, place.stat()) for place in places if place.is_file() and not place.name.lstrip(".").startswith(mine))
+    return {name: [fact.st_size, int(fact.st_mtime)] for name, fact in facts}
 
 
 def _processor() -> str:

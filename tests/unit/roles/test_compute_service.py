@@ -96,14 +96,17 @@ async def test_only_the_pictures_that_are_wanted_and_given_come_back(service, he
     assert {name: len(given) for name, given in found.pictures.items()} == {"faces": len(found.values["bbox"])}
 
 
-async def test_every_resolution_is_calibrated_and_recalled_by_the_next_node_without_a_worker(service, assets, arena, tmp_path):
+async def test_every_resolution_is_calibrated_and_recalled_by_the_next_node(service, assets, arena, tmp_path):
     folder = models(assets, tmp_path)
     await calibrate(service, folder, CLOCK)
     detection, alignment, *_ = service.reports()
     assert 0 < detection.profile["360p"] < detection.profile["1080p"]
     assert detection.profile_objects == alignment.profile_objects > 0
-    following = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, folder, workers=1)  # never run: it could answer no call
-    await calibrate(following, folder, CLOCK)
+    following = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, folder, workers=1)
+    warming = begin(calibrate(following, folder, CLOCK), "calibration")
+    while not following.reports():  # it is not run, so that it could measure nothing
+        await CLOCK.sleep(0.005)
+    await end(warming)
     assert [(one.name, one.profile, one.profile_objects) for one in following.reports()] == [
         (one.name, one.profile, one.profile_objects) for one in service.reports()
     ]

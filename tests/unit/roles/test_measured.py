@@ -10,7 +10,7 @@ import pytest
 
 from node.model.video import Resolution
 from node.roles.shared import measured
-from node.roles.shared.measured import MOST_AGE_S, Profile, circumstances, keep, recall
+from node.roles.shared.measured import MOST_AGE_S, Profile, keep, recall
 
 NOW = 1_795_300_801.0
 
@@ -55,12 +55,13 @@ def test_another_library_does_not_believe_it(tmp_path: Path, monkeypatch: pytest
     assert recall(tmp_path, NOW) is None
 
 
-def test_models_that_have_come_since_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_have_come_or_were_replaced_since_are_measured(tmp_path: Path) -> None:
     keep(tmp_path, FOUND, NOW)
-    model = measured.load_manifest().assets[0]
-    with (tmp_path / model.file).open("wb") as file:
-        file.truncate(model.size_bytes)
-    assert model.name in circumstances(tmp_path.parent)["absent"]
+    (tmp_path / "helmets.onnx").write_bytes(b"a model of the user's own")
+    assert recall(tmp_path, NOW) is None
+    keep(tmp_path, FOUND, NOW)
+    assert recall(tmp_path, NOW) == FOUND
+    (tmp_path / "helmets.onnx").write_bytes(b"another model")
     assert recall(tmp_path, NOW) is None
 
 
