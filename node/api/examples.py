@@ -9,6 +9,7 @@ from node.api.compat.bodies import ChangeConstraint, Join, NodeAddress, SubmitJo
 from node.api.compat.inputs import ServiceInput
 from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document
+from node.model.federated import DatasetRequest, Refusal, SessionRequest
 from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
 from node.model.task import TaskChange, TaskRequest
 from node.model.value import Value
@@ -50,6 +51,19 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     BlobPull: {"sources": ["edge-1"], "wait": 5.0},
     TokenRequest: {"label": "dashboard on the wall", "scope": "read", "ttl": 3600.0},
     JoinTokenRequest: {"roles": ["edge"], "ttl": 3600.0, "label": "the edge in the lobby"},
+    DatasetRequest: {"name": "credit-a", "path": "credit_a.csv", "id": "id"},
+    Refusal: {"reason": "no contract with bank-b yet"},
+    SessionRequest: {
+        "name": "credit",
+        "parties": [
+            {"name": "main", "role": "main_client", "node": "party-1"},
+            {"name": "producer", "role": "crypto_producer", "node": "party-2"},
+            {"name": "f1", "role": "feature_client", "node": "party-3", "dataset": "credit-a"},
+            {"name": "label", "role": "label_client", "node": "party-4", "dataset": "credit-b", "label": "bad"},
+        ],
+        "alignment": {"min_intersection": 1000},
+        "training": {"steps": 400, "batch_size": 256, "learning_rate": 0.3, "test_every": 50},
+    },
     KeyChange: {"switch": False},
     NodeChange: {"drained": True},
     Approval: {"name": "edge-1", "roles": ["edge"]},

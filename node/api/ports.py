@@ -16,6 +16,7 @@ from node.model.access import Claim, KeptAnswer, Token
 from node.model.blob import BlobInfo
 from node.model.cluster import NodeReport, NodeView, ServiceReport
 from node.model.decision import Decision
+from node.model.federated import Dataset, DatasetRequest, Record, Session, SessionEvent, SessionRequest
 from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
 from node.model.task import Task, TaskChange, TaskEvent, TaskRequest, TaskState
 from node.model.video import (
@@ -284,6 +285,39 @@ class Members(Protocol):
     async def change_key(self, *, switch: bool) -> KeyState: ...
 
 
+class SessionDesk(Protocol):
+    """The private sessions that this node coordinates or plays parties in; `ref` as for queries."""
+
+    async def create(self, request: SessionRequest) -> tuple[Session, bool]:
+        """The session and whether it is new."""
+
+    async def get(self, ref: str) -> Session: ...
+
+    async def page(self, limit: int, after: str | None) -> tuple[Session, ...]: ...
+
+    async def accept(self, ref: str) -> Session: ...
+
+    async def reject(self, ref: str, reason: str) -> Session: ...
+
+    async def begin(self, ref: str) -> Session: ...
+
+    async def halt(self, ref: str) -> Session: ...
+
+    async def records(self, ref: str, after: int) -> Sequence[Record]: ...
+
+    async def events(self, ref: str) -> Sequence[SessionEvent]: ...
+
+
+class DatasetShelf(Protocol):
+    """The data sets of this node."""
+
+    async def register(self, request: DatasetRequest) -> Dataset: ...
+
+    async def all(self) -> Sequence[Dataset]: ...
+
+    async def get(self, name: str) -> Dataset: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Everything behind the door; `queries`, `tasks` and `members` are None on a node without the role cloud.
@@ -303,3 +337,5 @@ class Ports:
     blobs: Blobs | None = None
     members: Members | None = None
     tasks: Tasks | None = None
+    sessions: SessionDesk | None = None
+    datasets: DatasetShelf | None = None

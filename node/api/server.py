@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from node.api import blobs, description, events, gate, nodes, peers, queries, repeats, results, service, tasks, tokens
+from node.api import blobs, description, events, gate, nodes, peers, queries, repeats, results, service, sessions, tasks, tokens
 from node.api.answer import Fresh
 from node.api.callers import Keyring
 from node.api.compat import ALWAYS, GROUP, PREFIXES, video
@@ -42,6 +42,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *tokens.ROUTES,
     *peers.ROUTES,
     *events.ROUTES,
+    *sessions.ROUTES,
 )
 DESCRIBED: Final = (*ROUTES, *(replace(route, path=ALWAYS + route.path) for route in video.ROUTES))
 STOP_TIMEOUT: Final = 0.8  # for requests under way; the framework waits it twice at the most, the promise is 2 s

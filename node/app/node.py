@@ -19,6 +19,7 @@ from node.api.ports import Ports
 from node.api.server import HttpServer
 from node.app.cloud import CloudParts
 from node.app.edge import EdgeParts
+from node.app.federated import FederatedParts
 from node.app.ground import Ground
 from node.app.part import Assembled, Gauge, Loops, Part
 from node.app.peers import TransportFactory, curve_transport
@@ -98,6 +99,7 @@ class Node:
             self._loops.part("reporter", self._reporter.run),
             Part("calibration", self._start_calibration, self._stop_calibration),
             *(self._cloud.parts(self._loops) if self._cloud else ()),
+            *(self._federated.parts(self._loops) if self._federated else ()),
             self._loops.part("news", self._news.run),
             Part("http", self._http.start, self._http.stop),
             Part("run file", self._announce, self._forget),
@@ -123,6 +125,7 @@ class Node:
         self._leases = Leases(clock)
         self._reporter = Reporter(self._report, ground.transport, clock, config.transport.heartbeat, self._leases)
         self._edge = EdgeParts.make(ground) if Role.EDGE in ground.roles else None
+        self._federated = FederatedParts.make(ground) if Role.FEDERATED in ground.roles else None
         self._cloud: CloudParts | None = None
         if Role.CLOUD in ground.roles:
             self._cloud = await CloudParts.make(ground)
@@ -134,7 +137,7 @@ class Node:
         self._http = HttpServer(config.http, token, self._ports(), clock, self._metrics)
 
     def _ports(self) -> Ports:
-        ground, cloud = self._ground, self._cloud
+        ground, cloud, federated = self._ground, self._cloud, self._federated
         return Ports(
             queries=cloud.queries if cloud else None,
             nodes=self,
@@ -147,10 +150,12 @@ class Node:
             blobs=ground.blobs,
             members=cloud.membership if cloud else None,
             tasks=cloud.tasks if cloud else None,
+            sessions=federated.coordinator if federated else None,
+            datasets=federated.datasets if federated else None,
         )
 
     def _gauges(self) -> tuple[Gauge, ...]:
-        assembled: tuple[Assembled | None, ...] = (self._ground, self._edge, self._cloud)
+        assembled: tuple[Assembled | None, ...] = (self._ground, self._edge, self._cloud, self._federated)
         return (
             ("peers_ready", "Peers whose reports come in time.", self._peers_ready),
             ("links", "Live links to peers.", lambda: len(self._links())),

@@ -36,6 +36,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "status": Entry("node.cli.nodes:status", "The node and the peers it knows."),
     "queries": Entry("node.cli.queries:queries", "Submit and follow video queries."),
     "tasks": Entry("node.cli.tasks:tasks", "Run scripts on a node, follow and stop them."),
+    "data": Entry("node.cli.data:data", "Register data sets for private sessions."),
+    "sessions": Entry("node.cli.sessions:sessions", "Make and follow private sessions."),
     "blobs": Entry("node.cli.blobs:blobs", "Store files on a node, fetch and list them."),
     "events": Entry("node.cli.events:events", "What happens on a node, as it happens."),
     "logs": Entry("node.cli.nodes:logs", "The newest log lines of a node."),

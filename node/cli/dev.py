@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 
 HTTP_PORT: Final = 7480  # the address that a user guesses first
 LOOK_S: Final = 1.0
+BANKS: Final = 4  # parties that the example needs: main client, producer, and two banks
+REGISTER_S: Final = 60.0
 
 
 @click.command()
 @click.option("--edges", type=click.IntRange(1, 8), default=2, show_default=True, help="How many edges beside the cloud.")
+@click.option(
+    "--parties",
+    type=click.IntRange(0, 8),
+    default=0,
+    show_default=True,
+    help="Nodes for private sessions; four for the example.",
+)
 @click.option("--demo", type=click.Choice(["video"]), help="Show one flow on real input, then end.")
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=30.0, show_default=True, help="How long the demo runs.")
 @click.option(
@@ -36,7 +45,7 @@ LOOK_S: Final = 1.0
 @folder_option
 @pass_settings
 def dev(  # noqa: PLR0917 - one argument for each option
-    settings: Settings, edges: int, demo: str | None, seconds: float, out: Path, folder: Path
+    settings: Settings, edges: int, parties: int, demo: str | None, seconds: float, out: Path, folder: Path
 ) -> int:
     """Run a cloud and some edges on loopback, in a temporary folder; Ctrl-C ends and removes them."""
     from node.cli.system import CLOUD, LocalSystem, Source
@@ -51,7 +60,7 @@ def dev(  # noqa: PLR0917 - one argument for each option
         signal.signal(number, _as_interrupt)
     lobby = Source("lobby", assets.path(folder, "collage.mp4"), "people indoor")
     street = Source("street", assets.path(folder, "bikes.mp4"), "traffic outdoor")
-    with LocalSystem(edges, [lobby, street], folder, cloud_http=HTTP_PORT) as system:
+    with LocalSystem(edges, [lobby, street], folder, parties=parties, cloud_http=HTTP_PORT) as system:
         system.start()
         settings.say(f"{len(system.names)} nodes ready in {clock.monotonic() - began:.1f} s: {', '.join(system.names)}")
         if demo == "video":
@@ -61,6 +70,9 @@ def dev(  # noqa: PLR0917 - one argument for each option
         click.echo(f"api        {system.url()}/api/v1     token file {system.token_file()}")
         click.echo("try        ecnode status")
         click.echo(f"           ecnode queries submit {_example(system)} --watch")
+        if parties >= BANKS:
+            _open_banks(system, settings)
+            click.echo(f"           ecnode sessions create {_credit(system)} --accept-all --watch")
         click.echo(f"Ctrl-C ends all of it ({CLOUD} and its edges)")
         sys.stdout.flush()
         try:
@@ -79,6 +91,37 @@ def _example(system: LocalSystem) -> Path:
 
     copy = system.folder / shipped.name
     copy.write_text(REQUEST.model_dump_json(exclude_defaults=True, indent=2) + "\n")
+    return copy
+
+
+def _open_banks(system: LocalSystem, settings: Settings) -> None:
+    """Gives the third and fourth party a file each, and registers it there."""
+    from node.cli import credit
+    from node.cli.system import party_name
+    from node.client import Client
+    from node.model.federated import DatasetRequest
+
+    a, b = party_name(3), party_name(4)
+    credit.write_banks(system.data_root(a), system.data_root(b))
+    for node, name, file, label in ((a, "credit-a", credit.A_FILE, ""), (b, "credit-b", credit.B_FILE, "bad")):
+        token = system.token_file(node).read_text(encoding="utf-8").strip()
+        with Client(system.url(node), token, REGISTER_S) as client:
+            found = client.register_dataset(DatasetRequest(name=name, path=file, id="id", label=label))
+        settings.say(f"{node} has data set {found.name}: {found.rows} rows")
+
+
+def _credit(system: LocalSystem) -> Path:
+    """The session to try: the checkout's where this is one, otherwise a copy that ends with the system."""
+    shipped = Path("examples/credit.json")
+    if shipped.is_file():
+        return shipped
+    import json
+
+    from node.api.examples import EXAMPLES
+    from node.model.federated import SessionRequest
+
+    copy = system.folder / shipped.name
+    copy.write_text(json.dumps(EXAMPLES[SessionRequest], indent=2) + "\n", encoding="utf-8")
     return copy
 
 

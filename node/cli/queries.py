@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
@@ -14,12 +13,13 @@ from node.cli import SuggestingGroup
 from node.cli.context import Settings, output_option, pass_settings
 from node.cli.exits import FAILED, INTERRUPTED
 from node.cli.output import Column, seconds_text, show_list, show_one
+from node.cli.spec import MAX_SPEC, read_spec
 from node.client import Client
 from node.clock import SystemClock, rfc3339
-from node.errors import Invalid, Malformed, Problem
+from node.errors import Invalid, Problem
 from node.journal import plain
 from node.model.decision import Considered, Decision
-from node.model.document import Document, PlanItem, ResultItem, to_document
+from node.model.document import PlanItem, ResultItem, to_document
 from node.model.value import new_id
 from node.model.video import Constraint, Query, QueryState
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from node.cli.watch import Watched
     from node.model.export import Format
 
-MAX_SPEC: Final = 2**20
 MAX_DIGEST: Final = 80
 PAGE: Final = 500  # results of one request
 FOLLOW_WAIT: Final = 20.0
@@ -52,7 +51,7 @@ def queries() -> None:
 @pass_settings
 def submit(settings: Settings, file: BinaryIO, follow: bool) -> int:
     """Submit the query that FILE (JSON or TOML, - for standard input) describes."""
-    document = _spec(file.read(MAX_SPEC + 1), str(getattr(file, "name", "")))
+    document = read_spec(file.read(MAX_SPEC + 1), str(getattr(file, "name", "")))
     document.setdefault("id", new_id("q", _CLOCK.wall()))  # made here, so that asking twice is one query
     with settings.connect() as client:
         query = client.submit(document)
@@ -344,30 +343,6 @@ _RESULT_COLUMNS: Final[Sequence[Column[ResultItem]]] = (
     Column("STAGES", lambda item: ", ".join(f"{stage} {ms:.0f} ms" for stage, ms in item.stage_ms.items())),
     Column("OUTPUT", lambda item: _digest(item.output)),
 )
-
-
-def _spec(content: bytes, name: str) -> Document:
-    if len(content) > MAX_SPEC:
-        raise Invalid(f"{name} is larger than {MAX_SPEC} bytes")
-    try:
-        found: object = (
-            tomllib.loads(content.decode()) if name.endswith(".toml") else json.loads(content, object_pairs_hook=_once)
-        )
-        text = json.dumps(found, allow_nan=False)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Malformed(f"{name} cannot be read: {error}", hint="TOML where the name ends in .toml, JSON otherwise") from error
-    document = json.loads(text)
-    if not isinstance(document, dict):
-        raise Malformed(f"{name} holds no object")
-    return document
-
-
-def _once(pairs: Sequence[tuple[str, object]]) -> Mapping[str, object]:
-    names = [name for name, _ in pairs]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise Malformed(f"given twice: {', '.join(doubled)}")
-    return dict(pairs)
 
 
 def _constraint(given: Mapping[str, str]) -> Constraint:

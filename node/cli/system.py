@@ -62,13 +62,21 @@ class _Member:
 
 
 class LocalSystem:
-    """A cloud and some edges on loopback; a context manager that ends and removes all of it.
+    """A cloud, some edges and some parties of private sessions on loopback; a context manager that ends and removes all of it.
 
     `cloud_http` is the port of the cloud's API, where it is free.
     """
 
     def __init__(
-        self, edges: int, sources: Sequence[Source], assets: Path, *, pace: Pace = Pace(), cloud_http: int | None = None
+        self,
+        edges: int,
+        sources: Sequence[Source],
+        assets: Path,
+        *,
+        parties: int = 0,
+        approve: str = "manual",
+        pace: Pace = Pace(),
+        cloud_http: int | None = None,
     ) -> None:
         self._stack = ExitStack()
         self._root = Path(tempfile.mkdtemp(prefix="ecnode-"))
@@ -76,7 +84,9 @@ class LocalSystem:
         self._sources = tuple(sources)
         self._assets = assets
         self._pace = pace
+        self._approve = approve
         names = [(CLOUD, "cloud")] + [(f"edge-{number}", "edge") for number in range(1, edges + 1)]
+        names += [(party_name(number), "federated") for number in range(1, parties + 1)]
         doors, ports = free_doors(len(names)), _free_ports(len(names))
         self._members = [self._member(name, role, doors[place], ports[place]) for place, (name, role) in enumerate(names)]
         if cloud_http is not None and _is_free(cloud_http):
@@ -97,6 +107,10 @@ class LocalSystem:
     def folder(self) -> Path:
         """The temporary folder of the whole system; gone when it stops."""
         return self._root
+
+    def data_root(self, name: str) -> Path:
+        """The folder that sessions read and write below at a node."""
+        return self._find(name).folder / "data" / "federated"
 
     def url(self, name: str = CLOUD) -> str:
         """Where a node's API answers."""
@@ -170,6 +184,11 @@ class LocalSystem:
         self._stack.close()
         return codes
 
+    def _roles(self, member: _Member) -> str:
+        """With parties the cloud coordinates their sessions."""
+        coordinates = member.role == "cloud" and any(other.role == "federated" for other in self._members)
+        return '"cloud", "federated"' if coordinates else f'"{member.role}"'
+
     def _find(self, name: str) -> _Member:
         return next(member for member in self._members if member.name == name)
 
@@ -211,7 +230,7 @@ class LocalSystem:
             "schema = 1",
             "[node]",
             f'name = "{member.name}"',
-            f'roles = ["{member.role}"]',
+            f"roles = [{self._roles(member)}]",
             f"data_dir = '{member.folder / 'data'}'",
             f"assets_dir = '{self._assets}'",
             "[transport]",
@@ -227,10 +246,11 @@ class LocalSystem:
                     "[[transport.allow]]",
                     f'name = "{other.name}"',
                     f"key = '{other.key}'",
-                    f'roles = ["{other.role}"]',
+                    f"roles = [{self._roles(other)}]",
                     f'address = "{_address(other)}"',
                 ]
         lines += ["[http]", f'listen = "127.0.0.1:{member.http_port}"', "[edge]", "workers = 1"]
+        lines += ["[federated]", f'approve = "{self._approve}"']
         if member.role == "edge":
             for source in self._sources:
                 lines += [
@@ -240,6 +260,11 @@ class LocalSystem:
                     f"loop = {str(source.loop).lower()}",
                 ]
         return "\n".join(lines) + "\n"
+
+
+def party_name(number: int) -> str:
+    """What the nodes that play parties are called."""
+    return f"party-{number}"
 
 
 def _address(member: _Member) -> str:

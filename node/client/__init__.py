@@ -13,11 +13,12 @@ from node.client.connection import TIMEOUT, Page
 from node.client.members import MemberCalls
 from node.client.nodes import NodeCalls
 from node.client.queries import QueryCalls
+from node.client.sessions import SessionCalls
 from node.client.tasks import TaskCalls
 from node.client.tokens import TokenCalls
 
 __all__ = ["TIMEOUT", "Client", "Page"]
 
 
-class Client(NodeCalls, QueryCalls, TaskCalls, TokenCalls, BlobCalls, MemberCalls):
+class Client(NodeCalls, QueryCalls, TaskCalls, TokenCalls, BlobCalls, MemberCalls, SessionCalls):
     """A node's HTTP API; see `Connection` for what it is made with."""

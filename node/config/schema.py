@@ -11,7 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -51,7 +51,7 @@ from node.config.kinds import (
 )
 
 SCHEMA_VERSION: Final = 1
-BUILT_ROLES: Final = ("cloud", "edge")
+BUILT_ROLES: Final = ("cloud", "edge", "federated")
 CLOUD_LISTEN: Final = ("tcp://0.0.0.0:7440",)
 
 
@@ -315,6 +315,26 @@ class TasksConfig(Section):
     disk: Annotated[Size, Field(ge=0)] = Field(8 * 2**30, description="Bytes in a task's folder; 0: no limit.")
 
 
+PartyRoleName: TypeAlias = Literal["main_client", "crypto_producer", "feature_client", "label_client"]
+
+
+class FederatedConfig(Section):
+    """[federated]: the role that plays parties of private sessions."""
+
+    capabilities: Annotated[tuple[PartyRoleName, ...], BeforeValidator(one_or_many)] = Field(
+        ("main_client", "crypto_producer", "feature_client", "label_client"),
+        description="The parties that this node may play.",
+    )
+    approve: Literal["manual", "allow-list", "auto"] = Field(
+        "manual",
+        description="Who says yes to a session: somebody here (manual), nobody where its coordinator is on the list "
+        "(allow-list), nobody (auto).",
+    )
+    allow: Texts = Field((), max_length=1000, description="Names of the coordinators that approve = allow-list accepts.")
+    data_root: str = Field("", description="Folder that sessions may read and write below; default: federated/ in data_dir.")
+    min_intersection: int = Field(5, ge=5, le=10_000_000, description="Sessions that put up with fewer common ids are refused.")
+
+
 class ServiceConfig(Section):
     """[services.NAME]: one compute service of the node; with an `implementation` one of the user's own.
 
@@ -365,7 +385,7 @@ class NodeConfig(Section):
     tasks: TasksConfig = TasksConfig()
     services: dict[Identifier, ServiceConfig] = Field({}, max_length=64, description="The compute services, for any role.")
     talent: dict[str, object] = Field({}, description="Settings of role talent, which is not built into this release.")
-    federated: dict[str, object] = Field({}, description="Settings of role federated, which is not built into this release.")
+    federated: FederatedConfig = FederatedConfig()
 
     @field_validator("schema_version")
     @classmethod

@@ -69,8 +69,9 @@ plotter = "builtin"
 """,
     "federated": """\
 
-[federated]                               # this role is not built into this release, `ecnode up` says so
-approve = "ask"
+[federated]
+approve = "manual"                        # who says yes to a session: manual | allow-list | auto
+# data_root = "data"                      # sessions read and write below it; default: federated/ in data_dir
 """,
 }
 

@@ -24,7 +24,7 @@ class Role(Word):
     FEDERATED = "federated"
 
 
-BUILT_ROLES = frozenset({Role.CLOUD, Role.EDGE})
+BUILT_ROLES = frozenset({Role.CLOUD, Role.EDGE, Role.FEDERATED})
 
 
 class NodeState(Word):

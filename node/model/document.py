@@ -18,6 +18,7 @@ from node.clock import rfc3339
 from node.errors import Malformed
 from node.model.blob import BlobId
 from node.model.cluster import NodeReport
+from node.model.federated import SessionId
 from node.model.task import ATTEMPTS_MOST, TaskId, TaskState
 from node.model.value import Count, Items, Name, QueryId, Seconds, Text, Value
 from node.model.video import Plan, QueryState, Result
@@ -91,6 +92,19 @@ class LogQuery(Value):
     tail: Annotated[int, Field(ge=0, le=100_000)] | None = None
     follow: bool = False
     attempt: Annotated[int, Field(ge=1, le=ATTEMPTS_MOST)] | None = None
+
+
+class SessionListQuery(Value):
+    """Query string of a list of sessions: newest first, going on behind the id `after`."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    after: SessionId | None = None
+
+
+class SessionRecordsQuery(Value):
+    """Query string of a session's tests: those behind the step `after`."""
+
+    after: Annotated[int, Field(ge=-1, le=2**53)] = -1
 
 
 class AuditQuery(Value):

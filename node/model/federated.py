@@ -175,6 +175,7 @@ class SessionSpec(Value):
     alignment: AlignmentRequest | None = None
     training: TrainingRequest | None = None
     round_timeout: Annotated[float, Field(ge=1.0, le=600.0)]
+    start: StrictBool = True
     tables: Hex64
 
     @model_validator(mode="after")
@@ -334,3 +335,25 @@ class Dataset(DatasetRequest):
     rows: Annotated[int, Field(ge=0, le=ROWS_MOST)]
     digest: Hex64
     registered_at: Seconds
+
+
+class Refusal(Value):
+    """Why somebody does not take part; the coordinator and all parties read it."""
+
+    reason: Text = ""
+
+
+class PartyTraffic(Traffic):
+    """What a party has said and heard in this epoch, and up to which step."""
+
+    party: PartyName
+    role: PartyRole
+    step: Count
+
+
+class SessionOutput(Value):
+    """The files that a party has made, by their paths at its own node."""
+
+    party: PartyName
+    node: Name
+    files: Items[Text]

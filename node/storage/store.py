@@ -9,12 +9,14 @@ from node.storage.access import Answers, Tokens
 from node.storage.aliases import Aliases
 from node.storage.cluster import Cluster
 from node.storage.database import Database
+from node.storage.datasets import Datasets
 from node.storage.files import location
 from node.storage.inbox import Inbox
 from node.storage.members import Members
 from node.storage.outbox import Outbox
 from node.storage.plots import Plots
 from node.storage.queries import Queries
+from node.storage.sessions import Sessions
 from node.storage.tasks import Tasks
 
 
@@ -34,6 +36,8 @@ class Store:
         self.orders = Plots(database, clock, "overlord")
         self.tasks = Tasks(database, clock)
         self.plots = Plots(database, clock, "talent")
+        self.sessions = Sessions(database, clock)
+        self.datasets = Datasets(database)
 
     def healthy(self) -> str | None:
         """A sentence while nothing can be written, else None."""

@@ -13,6 +13,7 @@ from typing import Final
 import peewee
 
 from node.model.access import Token
+from node.model.federated import Dataset, Session, SessionEvent
 from node.model.member import JoinToken, Member, MemberEvent
 from node.model.plot import Plot, PlotStep, PlotStop, PlotTime
 from node.model.task import Task, TaskEvent
@@ -318,6 +319,61 @@ class TaskEventRow(peewee.Model):
         indexes = ((("task", "number"), False),)
 
 
+class SessionRow(peewee.Model):
+    """A private session in the order of acceptance, every field of `Session`."""
+
+    number = peewee.AutoField()
+
+    class Meta:
+        table_name = "sessions"
+        indexes = ((("state", "number"), False),)
+
+
+class SessionEventRow(peewee.Model):
+    """One step of a session's life, every field of `SessionEvent`."""
+
+    session = peewee.ForeignKeyField(SessionRow, column_name="session", on_delete="CASCADE", index=False)
+    number = peewee.IntegerField()
+
+    class Meta:
+        table_name = "session_events"
+        primary_key = peewee.CompositeKey("session", "number")
+
+
+class SessionRecordRow(peewee.Model):
+    """A test of a session's model, by the step that it was made after."""
+
+    session = peewee.ForeignKeyField(SessionRow, column_name="session", on_delete="CASCADE", index=False)
+    step = peewee.IntegerField()
+    record = JsonField()
+
+    class Meta:
+        table_name = "session_records"
+        primary_key = peewee.CompositeKey("session", "step")
+
+
+class SessionBurnRow(peewee.Model):
+    """Below which step the masks of a party are used up in an epoch; never deleted, also where its session is."""
+
+    session = peewee.TextField()
+    party = peewee.TextField()
+    epoch = peewee.IntegerField()
+    step = peewee.IntegerField()
+
+    class Meta:
+        table_name = "session_burns"
+        primary_key = peewee.CompositeKey("session", "party", "epoch")
+
+
+class DatasetRow(peewee.Model):
+    """A registered data set, every field of `Dataset`."""
+
+    name = peewee.TextField(primary_key=True)
+
+    class Meta:
+        table_name = "datasets"
+
+
 def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
     for name, field in fields.items():
         table._meta.add_field(name, field)
@@ -335,6 +391,9 @@ _derive(PlotStopRow, columns(PlotStop))
 _derive(TaskRow, columns(Task, unique={"id"}, indexed={"name"}))
 _derive(TaskEventRow, columns(TaskEvent))
 _derive(JoinTokenRow, columns(JoinToken, unique={"id"}))
+_derive(SessionRow, columns(Session, unique={"id"}, indexed={"name"}))
+_derive(SessionEventRow, columns(SessionEvent))
+_derive(DatasetRow, {name: field for name, field in columns(Dataset).items() if name != "name"})
 
 TABLES: Final[tuple[type[peewee.Model], ...]] = (
     QueryRow,
@@ -362,6 +421,11 @@ TABLES: Final[tuple[type[peewee.Model], ...]] = (
     PlotStopRow,
     TaskRow,
     TaskEventRow,
+    SessionRow,
+    SessionEventRow,
+    SessionRecordRow,
+    SessionBurnRow,
+    DatasetRow,
 )
 
 

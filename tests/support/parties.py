@@ -109,7 +109,14 @@ class Table:
             **settings,
         )
         self.grounds = {
-            name: Ground(sources.get(name), "", label if roles[name] is PartyRole.LABEL else None, folder / name, folder / name)
+            name: Ground(
+                sources.get(name),
+                "",
+                label if roles[name] is PartyRole.LABEL else None,
+                folder / name,
+                folder / name,
+                folder / name,
+            )
             for name in roles
         }
         self.memories: dict[str, dict[tuple[int, int], bytes]] = {name: {} for name in roles}

@@ -31,7 +31,6 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 HELLO_BYTES: Final = KEY_BYTES + NONCE_BYTES + SIGNATURE_BYTES
-SEALED_BYTES: Final = KEY_BYTES + 16
 _HELLO: Final = b"ecnode session hello 1"
 _ONCE: Final = bytes(12)  # the nonce of a key that seals one thing
 
@@ -105,9 +104,26 @@ class Keys:
         """A key for one purpose that only this party and `other` have."""
         return derive(self._pairs[other], purpose)
 
+    def closed(self, other: str, purpose: str, content: bytes) -> bytes:
+        """Content for `other`'s eyes only; one purpose closes one thing."""
+        key = self.pair(other, f"close {purpose} {self._party} {other}")
+        return ChaCha20Poly1305(key).encrypt(_ONCE, content, self.transcript)
+
+    def opened(self, other: str, purpose: str, content: bytes) -> bytes:
+        """What `other` has closed for this party.
+
+        Raises:
+            Malformed: it cannot be opened.
+        """
+        key = self.pair(other, f"close {purpose} {other} {self._party}")
+        try:
+            return ChaCha20Poly1305(key).decrypt(_ONCE, content, self.transcript)
+        except InvalidTag as error:
+            raise Malformed(f"what party {other} closed as {purpose} cannot be opened") from error
+
     def sealed(self, other: str) -> bytes:
         """This party's contribution to the session key, for `other`'s eyes only."""
-        return ChaCha20Poly1305(self._seal(self._party, other)).encrypt(_ONCE, self._contribution, self.transcript)
+        return self.closed(other, "contribution", self._contribution)
 
     def session_key(self, sealed: Mapping[str, bytes]) -> SessionKey:
         """The key of those who hold data, from what each other of them sealed for this one.
@@ -117,15 +133,9 @@ class Keys:
         """
         contributions = {self._party: self._contribution}
         for party, content in sealed.items():
-            try:
-                contributions[party] = ChaCha20Poly1305(self._seal(party, self._party)).decrypt(_ONCE, content, self.transcript)
-            except InvalidTag as error:
-                raise Malformed(f"the contribution of party {party} to the session key cannot be opened") from error
+            contributions[party] = self.opened(party, "contribution", content)
         joined = b"".join(content for _, content in sorted(contributions.items()))
         return SessionKey(derive(joined, f"session {' '.join(sorted(contributions))}", self.transcript))
-
-    def _seal(self, sender: str, receiver: str) -> bytes:
-        return self.pair(receiver if sender == self._party else sender, f"seal {sender} {receiver}")
 
 
 class SessionKey:

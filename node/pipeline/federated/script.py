@@ -23,7 +23,7 @@ from node.pipeline.federated.agreement import Agreement, Keys, Occasion, Session
 from node.pipeline.federated.align import align_as_main, align_as_owner
 from node.pipeline.federated.beaver import Blocks
 from node.pipeline.federated.party import Party, expect_value, say_value
-from node.pipeline.federated.prepared import Block, Order, model_document, read_block, read_order, write_text
+from node.pipeline.federated.prepared import ORDER, Block, Order, model_document, read_block, read_order, write_text
 from node.pipeline.federated.ring import Reals, Words
 from node.pipeline.federated.table import Table, read_table
 from node.pipeline.federated.training import Computing, Plan, open_columns, own_weights, produce
@@ -53,6 +53,7 @@ class Shape(Value):
 class Ground:
     """Where a party's data lies: its file, the columns in it, and the folder that aligned rows and its model go to.
 
+    `memory` is the session's own folder: what it says was aligned was aligned by this session, whatever else `folder` holds.
     `label` is the name of the label column, empty for the only one; None where the party holds no labels.
     """
 
@@ -61,6 +62,7 @@ class Ground:
     label: str | None
     folder: Path
     prepared: Path
+    memory: Path
 
 
 def run(party: Party, spec: SessionSpec, epoch: int, signing_key: bytes, ground: Ground) -> None:
@@ -196,7 +198,7 @@ class _Owner:
 
     def _compare(self, others: Sequence[str], helpers: Sequence[str]) -> dict[str, Have]:
         """Tells everybody what is left of earlier epochs, and hears it of the other owners."""
-        order = read_order(self._ground.folder)
+        order = read_order(self._ground.memory)
         kept = sorted(self._party.kept(), key=lambda each: (each[1], each[0]))[-KEPT_MOST:]
         mine = Have(digest=order.digest if order is not None and self._spec.alignment is not None else "", kept=tuple(kept))
         if self._spec.alignment is None and (prepared := read_order(self._ground.prepared)) is not None:
@@ -207,14 +209,16 @@ class _Owner:
 
     def _aligned(self, table: Table | None, key: SessionKey, others: Sequence[str], haves: Mapping[str, Have]) -> Order:
         assert self._spec.alignment is not None, "asked for only where something is aligned"
-        order = read_order(self._ground.folder)
+        order = read_order(self._ground.memory)
         if order is not None and _same_rows(haves):
             return order
         assert table is not None and self._ground.source is not None, "read before the first hello"
         self._party.at("aligning")
         (main,) = (each.name for each in self._spec.with_role(PartyRole.MAIN))
         wanted, target = self._spec.alignment, (self._ground.folder, self._ground.source.stem)
-        return align_as_owner(self._party, (main, *others), wanted=wanted, key=key, table=table, target=target)
+        order = align_as_owner(self._party, (main, *others), wanted=wanted, key=key, table=table, target=target)
+        write_text(self._ground.memory / ORDER, order.model_dump_json())
+        return order
 
     def _train(self, plan: Plan, block: Block) -> tuple[Reals, int]:
         party = self._party
@@ -222,11 +226,11 @@ class _Owner:
         if party.name not in {plan.label, plan.feature}:
             open_columns(party, plan, self._keys, block)
             party.at("waiting for the model")
-            return own_weights(party, plan), plan.wanted.steps
+            return own_weights(party, plan, self._keys), plan.wanted.steps
         computing = Computing(party, plan, self._keys, block)
         share: Words = computing.run()
         computing.give_blocks(share)
-        return own_weights(party, plan, share), plan.wanted.steps
+        return own_weights(party, plan, self._keys, share), plan.wanted.steps
 
 
 def _scaled_label(block: Block, model: str) -> tuple[Block, tuple[float, float]]:

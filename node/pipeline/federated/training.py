@@ -141,8 +141,11 @@ def _open_columns(party: Party, plan: Plan, stream: MaskStream, block: Block) ->
     return opened
 
 
-def own_weights(party: Party, plan: Plan, share: Words | None = None) -> Reals:
-    """This owner's block of the model, out of the shares that it is given at the end and, where it computes, its own."""
+def own_weights(party: Party, plan: Plan, keys: Keys, share: Words | None = None) -> Reals:
+    """This owner's block of the model, out of the shares that it is given at the end and, where it computes, its own.
+
+    They travel closed: a node that carries both would have the block.
+    """
     place = plan.blocks.place(party.name)
     total = np.zeros(place.stop - place.start, np.uint64)
     for other in (plan.label, plan.feature):
@@ -150,7 +153,8 @@ def own_weights(party: Party, plan: Plan, share: Words | None = None) -> Reals:
             assert share is not None, "a computing party has a share"
             total = total + share[place]
         else:
-            total = total + expect_words(party, other, "weights", 0, total.shape, patient=True)
+            content = keys.opened(other, "weights", party.expect(other, "weights", 0, patient=True))
+            total = total + unpack(content, total.shape)
     return decode(total, WEIGHT_BITS)
 
 
@@ -167,6 +171,7 @@ class Computing:
         self.other = plan.feature if self.first else plan.label
         self.truth = block.truth
         self._batches = plan.batches
+        self._keys = keys
         self._stream = _stream(keys, plan.producer)
         self._hand = Hand(self._stream, first=self.first)
         self._columns = plan.blocks.columns
@@ -201,7 +206,8 @@ class Computing:
         """Gives every owner this party's share of that owner's block, and of no other."""
         for owner in self.plan.blocks.owners:
             if owner != self.party.name:
-                say_words(self.party, owner, "weights", 0, weights[self.plan.blocks.place(owner)])
+                content = pack(weights[self.plan.blocks.place(owner)])
+                self.party.say(owner, "weights", 0, self._keys.closed(owner, "weights", content))
 
     def _set_up(self, own: Mapping[str, Words]) -> None:
         for rows in SETS:
@@ -246,7 +252,9 @@ class Computing:
         if place == 0:
             steps = min(self.plan.deal_steps, self.plan.wanted.steps - step)
             self._dealt = expect_words(self.party, self.plan.producer, "deal", step, (steps, each), patient=True)
-            self.party.say(self.plan.producer, "credit", (step - self.plan.start) // self.plan.deal_steps, b"")
+            number = (step - self.plan.start) // self.plan.deal_steps
+            if step + AHEAD * self.plan.deal_steps < self.plan.wanted.steps:  # the last ones are dealt already
+                self.party.say(self.plan.producer, "credit", number, b"")
         row = self._dealt[place]
         end = size + self._columns
         return row[:size], row[size:end], row[end:].reshape(2 * HARMONICS, -1)

@@ -22,6 +22,7 @@ ROWS_BEFORE: dict[int, tuple[str, ...]] = {
     6: ("INSERT INTO counters VALUES ('boot', 7)",),
     7: ("INSERT INTO counters VALUES ('boot', 7)",),
     8: ("INSERT INTO counters VALUES ('boot', 7)",),
+    9: ("INSERT INTO counters VALUES ('boot', 7)",),
 }
 
 

@@ -119,7 +119,7 @@ def test_every_owner_has_its_own_block_and_no_other(played):
     assert model_of(table, "f1")["constant"] is None
     told = {(sender, to) for sender, to, what, _ in done.room.said if what == "weights"}
     assert told == {("label", "f1"), ("label", "f2"), ("f1", "f2"), ("f1", "label")}
-    assert len(done.room.said["label", "f2", "weights", 0]) == 2 * 8
+    assert len(done.room.said["label", "f2", "weights", 0]) == 2 * 8 + 16  # closed
 
 
 def test_tests_are_published_by_the_label_client_only(played):

@@ -1,0 +1,1 @@
+"""How does a node take part in private sessions?"""

@@ -1,0 +1,212 @@
+"""Five parties as real nodes over CURVE align and train on real data, are killed, and come to the same model."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from systems import CLOCK, FAST, connect, until
+
+from node.cli.system import LocalSystem
+from node.errors import Conflict, Forbidden, Invalid
+from node.model.federated import (
+    AlignmentRequest,
+    DatasetRequest,
+    Party,
+    PartyRole,
+    SessionRequest,
+    TrainingRequest,
+)
+from node.pipeline.federated.losses import sigmoid
+from node.pipeline.federated.metrics import auc
+from node.pipeline.federated.split import Batches
+from node.pipeline.federated.table import read_table
+
+OWNERS = {"f1": "party-3", "f2": "party-4", "label": "party-5"}
+STEPS, BATCH, RATE = 160, 64, 0.3
+PARTIES = (
+    Party(name="main", role=PartyRole.MAIN, node="party-1"),
+    Party(name="producer", role=PartyRole.PRODUCER, node="party-2"),
+    Party(name="f1", role=PartyRole.FEATURE, node="party-3", dataset="cells", output="aligned/f1"),
+    Party(name="f2", role=PartyRole.FEATURE, node="party-4", dataset="cells", output="aligned/f2"),
+    Party(name="label", role=PartyRole.LABEL, node="party-5", dataset="cells", output="aligned/label", label="benign"),
+)
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    """The breast cancer set of scikit-learn, cut among three parties, each without some of the patients."""
+    data = pytest.importorskip("sklearn.datasets").load_breast_cancer()
+    random = np.random.default_rng(11)
+    with LocalSystem(0, [], tmp_path_factory.mktemp("assets"), parties=5, approve="auto", pace=FAST) as running:
+        running.start()
+        parts = {"f1": data.data[:, :15], "f2": data.data[:, 15:], "label": data.target[:, None]}
+        for owner, values in parts.items():
+            names = ["benign"] if owner == "label" else [f"{owner}_{place}" for place in range(values.shape[1])]
+            root = running.data_root(OWNERS[owner])
+            with (root / "cells.csv").open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["patient", *names])
+                for row in random.permutation(len(values))[:550]:
+                    writer.writerow([f"p{row}", *map(float, values[row])])
+            with connect(running, OWNERS[owner]) as client:
+                found = client.register_dataset(DatasetRequest(name="cells", path="cells.csv", id="patient"))
+                assert (found.rows, len(found.columns)) == (550, values.shape[1])
+        yield running
+
+
+def request(mode="private", **changes) -> SessionRequest:
+    training = {"mode": mode, "steps": STEPS, "batch_size": BATCH, "learning_rate": RATE, "test_every": 80, "batch_seed": "b"}
+    training |= {"checkpoint_every": 20, **changes}
+    alignment = AlignmentRequest(split_seed="s", min_intersection=400)
+    return SessionRequest(name="cells", parties=PARTIES, alignment=alignment, training=TrainingRequest(**training))
+
+
+def ended(client, session, seconds=60.0):
+    return until(lambda: (found := client.session(session.id)).ended_at and found, seconds)
+
+
+def model(system):
+    parts = {
+        owner: json.loads((system.data_root(node) / "aligned" / owner / "model.json").read_text())
+        for owner, node in OWNERS.items()
+    }
+    return np.array([*parts["f1"]["weights"], *parts["f2"]["weights"], parts["label"]["constant"]])
+
+
+def rows(system, part):
+    tables = [read_table(system.data_root(node) / "aligned" / owner / f"{part}.csv") for owner, node in OWNERS.items()]
+    assert tables[0].ids == tables[1].ids == tables[2].ids
+    values = [table.values(table.names) for table in tables]
+    return np.concatenate(values[:2], axis=1), values[2][:, 0]
+
+
+def plain(system):
+    """The same steps on the same rows with floats, and nothing hidden; the weights and the AUC on the test rows."""
+    features, truth = rows(system, "train")
+    mean, spread = features.mean(0), features.std(0)
+    scaled = lambda values: np.column_stack([np.clip((values - mean) / spread, -8, 8), np.ones(len(values))])  # noqa: E731
+    weights, batches, known = np.zeros(31), Batches(len(truth), BATCH, "b"), scaled(features)
+    for step in range(STEPS):
+        which = batches.at(step)
+        weights -= RATE / BATCH * known[which].T @ (sigmoid(known[which] @ weights) - truth[which])
+    tested, wanted = rows(system, "test")
+    return weights, auc(wanted, scaled(tested) @ weights)
+
+
+def test_a_model_trained_in_private_is_as_good_as_one_trained_on_everything(system):
+    with connect(system) as client:
+        began = CLOCK.monotonic()
+        session = client.create_session(request())
+        found = ended(client, session)
+        took = CLOCK.monotonic() - began
+        assert (found.state, found.reason, found.epoch) == ("finished", "", 1)
+        records = client.session_metrics(session.id)
+        assert [record.step for record in records] == [80, 160]
+        weights, best = plain(system)
+        assert abs(records[-1].metrics["auc"] - best) <= 1e-3
+        assert np.abs(model(system) - weights).max() < 0.01
+        assert took < 30, "eight seconds on a machine with nothing else to do"
+        traffic = {each.party: each for each in client.session_traffic(session.id)}
+        words = 8 * (31 + 64 + 64)
+        assert traffic["f1"].bytes_out < STEPS * words * 1.2 + 8 * 550 * 15 * 1.2 + 20_000
+        files = {each.party: {path.rpartition("/")[2] for path in each.files} for each in client.session_outputs(session.id)}
+        assert files["f2"] == {"cells_aligned.csv", "train.csv", "test.csv", "model.json"}
+        assert files["main"] == files["producer"] == set()
+        assert [event.event for event in client.session_events(session.id)] == ["create", "accept", "start", "finish"]
+
+
+def test_whoever_is_killed_the_open_model_is_the_same_to_the_last_bit(system):
+    with connect(system) as client:
+        assert ended(client, client.create_session(request("open", steps=360))).state == "finished"
+        undisturbed = model(system)
+        session = client.create_session(request("open", steps=360))
+        for victim, step in (("party-5", 60), ("party-2", 160)):
+            until(lambda wanted=step: max(view.progress.step for view in client.session(session.id).parties) >= wanted, 40)
+            epoch = client.session(session.id).epoch
+            system.kill(victim)
+            system.restart(victim)
+            began = CLOCK.monotonic()
+            until(lambda before=epoch: _steps_again(client.session(session.id), before), 20)
+            assert CLOCK.monotonic() - began < 12, "five seconds on a machine with nothing else to do"
+        found = ended(client, session)
+        assert (found.state, found.reason) == ("finished", "")
+        assert found.epoch >= 3
+        assert (model(system) == undisturbed).all()
+        records = client.session_metrics(session.id)
+        assert [record.step for record in records] == sorted({record.step for record in records})
+
+
+def _steps_again(session, epoch):
+    return session.epoch > epoch and any(view.progress.stage == "training" for view in session.parties)
+
+
+def test_a_party_that_does_not_come_back_fails_the_session_for_all_with_its_name(system):
+    with connect(system) as client, connect(system, "party-5") as other:
+        wanted = request("open", steps=50_000).replace(round_timeout=3.0)
+        session = client.create_session(wanted)
+        until(lambda: max(view.progress.step for view in client.session(session.id).parties) >= 20, 40)
+        system.kill("party-4")
+        try:
+            found = ended(client, session, 20)
+            assert found.state == "failed"
+            assert found.reason.startswith("feature_client f2 silent for 3 s in ")
+            there = until(lambda: (mine := other.session(session.id)).ended_at and mine, 10)
+            assert (there.state, there.reason) == (found.state, found.reason)
+        finally:
+            system.restart("party-4")
+        until(lambda: connected(client, "party-4"), 20)
+
+
+def connected(client, name):
+    return any(view.report.name == name and view.state == "ready" for view in client.nodes())
+
+
+def test_a_session_is_stopped_for_all_and_its_workers_end(system):
+    with connect(system) as client, connect(system, "party-3") as other:
+        session = client.create_session(request("open", steps=50_000))
+        until(lambda: client.session(session.id).state == "running")
+        assert client.stop_session(session.id).state == "stopped"
+        assert client.stop_session(session.id).state == "stopped"
+        there = until(lambda: (mine := other.session(session.id)).ended_at and mine, 10)
+        assert there.state == "stopped"
+        with pytest.raises(Forbidden):
+            other.stop_session(session.id)
+
+
+def test_what_cannot_be_is_refused_by_name_and_leaves_nothing(system):
+    with connect(system) as client, connect(system, "party-3") as owner:
+        gone = PARTIES[2].replace(dataset="gone")
+        with pytest.raises(Invalid, match="party-3 refuses: there is no data set 'gone'"):
+            client.create_session(request().replace(parties=(*PARTIES[:2], gone, *PARTIES[3:])))
+        away = PARTIES[3].replace(node="party-9")
+        with pytest.raises(Invalid, match=r"parties\.3\.node: party-9"):
+            client.create_session(request().replace(parties=(*PARTIES[:3], away, *PARTIES[4:])))
+        with pytest.raises(Forbidden, match="leads out"):
+            owner.register_dataset(DatasetRequest(name="x", path="../../../etc/passwd"))
+        (system.data_root("party-3") / "twice.csv").write_text("id,a\n1,2\n2,3\n1,4\n")
+        with pytest.raises(Invalid, match="line 4 has the id of line 2"):
+            owner.register_dataset(DatasetRequest(name="x", path="twice.csv"))
+        assert [each.name for each in owner.datasets()] == ["cells"]
+        one = client.create_session(request("open", steps=50_000))
+        with pytest.raises(Conflict):
+            client.create_session(request("open", steps=10).replace(id=one.id))
+        client.stop_session(one.id)
+
+
+def test_the_command_line_makes_and_follows_a_session(system, tmp_path):
+    spec = tmp_path / "cells.json"
+    spec.write_text(request("open", steps=100).model_dump_json(exclude_defaults=True))
+    base = [sys.executable, "-m", "node", "--url", system.url(), "--token-file", str(system.token_file())]
+    made = subprocess.run(
+        [*base, "sessions", "create", str(spec), "--watch"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    assert "auc 0." in made.stdout
+    assert "finished" in made.stdout
+    told = subprocess.run([*base, "sessions", "metrics", "-o", "json"], capture_output=True, text=True, timeout=20, check=True)
+    assert json.loads(told.stdout)[-1]["step"] == 100
