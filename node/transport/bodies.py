@@ -58,7 +58,7 @@ def pack_value(value: Value) -> bytes:
     Raises:
         TooLarge: a number, text or nesting that the wire does not carry.
     """
-    return pack_body(value)  # the packer takes the fields as they are: `model_dump` before it takes three times the time
+    return pack_body(vars(value))  # the packer takes the fields as they are: `model_dump` before it takes three times the time
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -26,6 +26,8 @@ BURST_MESSAGES: Final = 128  # records of one head; × 300 B each while it is de
 BURST_FIRST: Final = 8  # messages that leave before a turn of the loop ends; then twice as many, and so on
 BURST_BYTES: Final = 64 * KIB  # of bodies and blobs that leave at once: the I/O thread works while the loop goes on
 
+HEAD_BYTES_SHORT: Final = 4 * KIB  # a head that is unpacked before it is looked at: × 72 B for an empty list = 288 KiB at worst
+
 # -- one body while it is decoded: 1 MiB of empty maps would become 73 MB without these
 BODY_CONTAINERS: Final = 16 * KIB  # × 72 B for an empty map = 1.2 MB of containers
 BODY_ITEMS: Final = 64 * KIB  # of one list; × 8 B of references = 512 KiB

@@ -34,6 +34,7 @@ from node.transport.selftest import prove_that_strangers_are_refused
 from node.transport.sockets import (
     ACCEPTED,
     DISCONNECTED,
+    NOBLOCK,
     Monitor,
     Outbox,
     Pump,
@@ -214,7 +215,7 @@ class Router:
             self.drop(connection, "the connection was closed", cut=False)
 
     def _read(self) -> None:
-        routing_id = self._socket.recv(zmq.NOBLOCK)
+        routing_id = self._socket.recv(NOBLOCK)
         frames = receive_frames(self._socket)
         key = frames[0].get("User-Id")
         connection = self._connections.get(routing_id)
