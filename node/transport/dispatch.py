@@ -56,7 +56,7 @@ class Dispatcher:
         self._options = options
         self._cut = cut
         self._routes: dict[str, _Route] = {}
-        self._ears: dict[str, tuple[Method[Value, Value], Ear[Value]]] = {}
+        self._ears: dict[str, tuple[Method[Value, Value], Ear[Value], str]] = {}
         self._serving: dict[str, int] = {}
         self._deadlines: Deadlines[_Work] = Deadlines(clock, _Work.run_out)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,7 +92,8 @@ class Dispatcher:
         """
         if method.name in self._ears:
             raise Conflict(f"{method.name} has a handler already", hint="one method, one handler")
-        self._ears[method.name] = (cast(Method[Value, Value], method), cast(Ear[Value], handler))
+        what = f"the body of {method.name}"
+        self._ears[method.name] = (cast(Method[Value, Value], method), cast(Ear[Value], handler), what)
 
     def take(self, link: Link, request: Message, lane: Lane) -> None:
         """Has a request answered over the link and lane that it came by."""
@@ -145,13 +146,14 @@ class Dispatcher:
         Raises:
             Malformed: its body is not of the method.
         """
-        method, handler = self._ears.get(note.word, (None, None))
-        if method is None or handler is None or link.peer.roles.isdisjoint(method.callers):
+        ear = self._ears.get(note.word)
+        if ear is None or link.peer.roles.isdisjoint(ear[0].callers):
             log.warning("note not wanted", extra={"peer": link.peer.name, "method": note.word})
             return
         if note.deadline <= self._clock.monotonic():
             return
-        body = validated(method.request, unpack_body(note.body), f"the body of {note.word}")
+        method, handler, what = ear
+        body = validated(method.request, unpack_body(note.body), what)
         try:
             handler(Call(link.peer, note.blobs, note.deadline), body)
         except Exception:  # the dispatcher: a note has nobody to tell

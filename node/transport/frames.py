@@ -233,9 +233,10 @@ def unpack_body(body: Blob) -> object:
     Raises:
         Malformed: not one msgpack value, or one that breaks a limit.
     """
-    if not len(body):
+    length = len(body)
+    if not length:
         return None
-    if len(body) <= SHORT_BYTES and (flat := _flat(body)) is not None:
+    if length <= SHORT_BYTES and (flat := _flat(body)) is not None:
         return flat
     return _unpack(memoryview(body), containers=limits.BODY_CONTAINERS)
 

@@ -226,7 +226,10 @@ class Router:
         self._guard.delivered(connection.descriptor)
         try:
             for message in decode([frame.buffer for frame in frames], self._clock.monotonic(), self._most):
-                self._handle(connection, message)
+                if connection.link is None:
+                    self._greet(connection, message)
+                elif not connection.ended:
+                    self._rpc.receive(connection.link, message, self._lane)
         except Rejected as error:
             self._strike(connection, error)
 
@@ -246,20 +249,17 @@ class Router:
         self._by_descriptor[descriptor] = connection
         return connection
 
-    def _handle(self, connection: Connection, message: Message) -> None:
+    def _greet(self, connection: Connection, message: Message) -> None:
         if connection.ended:
             return
-        if connection.link is None:
-            if message.kind is not Kind.HELLO:
-                raise Malformed("a message before the greeting", hint="HELLO opens every link")
-            if self._control is not None:
-                self._join(connection, self._control.link_of(connection.key))
-                return
-            for other in [
-                other for other in self._connections.values() if other.key == connection.key and other is not connection
-            ]:
-                self.drop(other, "a newer connection took its place", cut=True)
-            connection.link = self._rpc.attach(connection, connection.peer)
+        if message.kind is not Kind.HELLO:
+            raise Malformed("a message before the greeting", hint="HELLO opens every link")
+        if self._control is not None:
+            self._join(connection, self._control.link_of(connection.key))
+            return
+        for other in [other for other in self._connections.values() if other.key == connection.key and other is not connection]:
+            self.drop(other, "a newer connection took its place", cut=True)
+        connection.link = self._rpc.attach(connection, connection.peer)
         self._rpc.receive(connection.link, message, self._lane)
 
     def _join(self, connection: Connection, link: Link | None) -> None:
