@@ -12,6 +12,7 @@ from node.model.wire.job import (
     JOB_PROGRESS,
     JOB_START,
     JOB_STOP,
+    JOB_TRIAL,
     JobPictureReply,
     JobPictureRequest,
     JobPlan,
@@ -19,6 +20,8 @@ from node.model.wire.job import (
     JobProgressReply,
     JobStart,
     JobStop,
+    JobTrial,
+    JobTrialReply,
 )
 from wire_examples.pair import QUERY, Examples
 
@@ -54,6 +57,10 @@ EXAMPLES: Final[Examples] = {
     ),
     JOB_PLAN.name: (JobPlan(query=QUERY, plan=_PLAN), Received()),
     JOB_STOP.name: (JobStop(query=QUERY), Received()),
+    JOB_TRIAL.name: (
+        JobTrial(query=QUERY, node="edge-2", stages=("face_detection",), resolution=Resolution.P480),
+        JobTrialReply(stage_s={"face_detection": 0.03}, hop_s=0.012, sent=44_812, objects=7, seen=0.857),
+    ),
     JOB_PICTURE.name: (JobPictureRequest(query=QUERY, attempt=1, seen=40, wait=2.0), JobPictureReply(result=_RESULT)),
     JOB_PROGRESS.name: (
         JobProgress(

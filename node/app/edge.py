@@ -11,6 +11,7 @@ from node.roles.edge.credit import FrameCredit
 from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
 from node.roles.edge.stage_runner import StageRunner
+from node.roles.edge.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class EdgeParts:
         """Puts the role together; nothing of it runs yet."""
         config, credit = ground.config, FrameCredit()
         runner = StageRunner(config.node.name, ground.compute, ground.transport, ground.clock, credit)
-        bench = Bench(runner, ground.compute, ground.delivery, ground.clock, ground.registry.hears)
+        trials = Trials(config.node.name, ground.compute, ground.transport, ground.clock)
+        bench = Bench(runner, ground.compute, ground.delivery, ground.clock, trials, ground.registry.hears)
         jobs = JobManager(config.edge.sources, bench, ground.spawner, ground.arena)
         jobs.register(ground.transport)
         return cls(jobs, credit)

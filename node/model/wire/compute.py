@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, StrictBool
 
 from node.model.value import Count, Items, Seconds, Text, Value, Word63
 from node.model.wire.method import COMPUTING, Lane, Method
@@ -31,7 +31,8 @@ class ComputeRequest(Value):
     """Stages to be run one after the other by one worker, each on the inputs and on what those before it gave.
 
     Blobs: the pictures, encoded, in the order of `pictures`. `wanted` names the pictures that are to be sent back: what only a
-    stage of the same request looks at is never encoded. `stream` tells a service that remembers whose pictures these are.
+    stage of the same request looks at is never encoded. `stream` tells a service that remembers whose pictures these are. What
+    is `spare` is refused while anything waits.
     """
 
     stages: Annotated[Items[StageCall], Field(min_length=1, max_length=16)]
@@ -39,6 +40,7 @@ class ComputeRequest(Value):
     pictures: Annotated[Items[Pictures], Field(max_length=16)] = ()
     wanted: Annotated[Items[Word63], Field(max_length=16)] = ()
     stream: Text = ""
+    spare: StrictBool = False
 
 
 class ComputeReply(Value):

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, StrictBool
 
 from node.model.cluster import Received, Role
-from node.model.value import Count, Items, QueryId, Value, Word63
-from node.model.video import Outcome, Pipeline, Plan, Result, SafePlan, StageGraph, Tally
+from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Value, Word63
+from node.model.video import STAGES, Outcome, Pipeline, Plan, Resolution, Result, SafePlan, StageGraph, Tally
 from node.model.wire.method import Lane, Method
 
 
@@ -30,6 +30,27 @@ class JobPlan(Value):
     query: QueryId
     plan: Plan
     safe: SafePlan | None = None
+
+
+class JobTrial(Value):
+    """Take one more picture of the query's source, of that size, and run these stages on `node`, for their time alone."""
+
+    query: QueryId
+    node: Name
+    stages: Pipeline
+    resolution: Resolution
+
+
+class JobTrialReply(Value):
+    """What it took: each stage, the way there and back, the bytes of the picture. `seen` is the fraction of the `objects` found
+    that the query's newest result has as well, null where there is nothing to compare.
+    """
+
+    stage_s: Annotated[dict[Word63, Seconds], Field(max_length=STAGES)]
+    hop_s: Seconds
+    sent: Count
+    objects: Count
+    seen: Fraction | None = None
 
 
 class JobStop(Value):
@@ -97,6 +118,7 @@ class JobProgressReply(Value):
 _CLOUD: Final = frozenset({Role.CLOUD})
 
 JOB_START: Final = Method("job.start", JobStart, Received, _CLOUD)
+JOB_TRIAL: Final = Method("job.trial", JobTrial, JobTrialReply, _CLOUD)
 JOB_PLAN: Final = Method("job.plan", JobPlan, Received, _CLOUD)
 JOB_STOP: Final = Method("job.stop", JobStop, Received, _CLOUD)
 JOB_PICTURE: Final = Method("job.picture", JobPictureRequest, JobPictureReply, _CLOUD, Lane.DATA)

@@ -6,7 +6,7 @@ may come from another node, so that nothing in an output is taken for a number b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import floor, hypot, prod, sqrt
 from statistics import fmean, median, pstdev
@@ -30,19 +30,39 @@ SPEED_LEAST_PX_S, SPEED_MOST_PX_S = 5.0, 5000.0  # what stands still moves by th
 SPEED_WINDOW: Final = 6  # results
 SPEED_GAP_S: Final = 0.2  # between two of them: in less time a detector trembles more than things move
 SPEED_OBJECTS: Final = 16  # of one result: each is compared with each
+SAME_BOX: Final = 0.5  # overlap
+COMPARED_OBJECTS: Final = 64  # of one picture: each is compared with each
 SAME_OBJECT: Final = 1.5  # widths that an object may move between two results and still be taken for the same
 
 
 def objects_of(result: Result) -> int:
     """How many objects a result speaks of, at most `MOST_OBJECTS`."""
-    boxes = [found for name, found in result.output.items() if name == "bbox" or name.endswith("_bbox")]
+    return _counted(result.output)
+
+
+def _counted(output: Mapping[str, JsonValue]) -> int:
+    boxes = [found for name, found in output.items() if name == "bbox" or name.endswith("_bbox")]
     lists = [found for found in boxes if isinstance(found, list)]
     if lists:  # branches that both give boxes have theirs under names of their own
         return min(sum(map(len, lists)), MOST_OBJECTS)
-    counts = result.output.get("count_result")
+    counts = output.get("count_result")
     if not isinstance(counts, dict):
         return 0
     return min(sum(max(value, 0) for value in counts.values() if isinstance(value, int)), MOST_OBJECTS)
+
+
+def agreement(output: Mapping[str, JsonValue], size: tuple[int, int], held: Result | None) -> tuple[float | None, int]:
+    """The fraction of the objects of an output, found in a picture of that size, that a held result has as well; how many.
+
+    Boxes agree where they overlap by half. Where there are none the numbers are compared. None without anything to compare.
+    """
+    boxes, others = _unit_boxes(output, size), _unit_boxes(held.output, (held.width, held.height)) if held else []
+    if boxes and held is not None:
+        return sum(any(_overlap(box, other) >= SAME_BOX for other in others) for box in boxes) / len(boxes), len(boxes)
+    found = _counted(output)
+    if held is None or not found:
+        return None, found
+    return min(objects_of(held), found) / max(objects_of(held), found), found
 
 
 def runtime_of(results: Sequence[Result]) -> Runtime:
@@ -119,6 +139,25 @@ def _centres(result: Result) -> list[tuple[float, float, float]]:
     across, down = HEIGHT_OF_SCALE * 16 / 9 / result.width, HEIGHT_OF_SCALE / result.height
     found = [edges for box in boxes[:SPEED_OBJECTS] if (edges := _edges(box)) is not None]
     return [((x0 + x1) / 2 * across, (y0 + y1) / 2 * down, abs(x1 - x0) * across) for x0, y0, x1, y1 in found]
+
+
+def _unit_boxes(output: Mapping[str, JsonValue], size: tuple[int, int]) -> list[tuple[float, float, float, float]]:
+    """The boxes of an output in fractions of its picture, the first few of them."""
+    boxes = output.get("bbox")
+    if not isinstance(boxes, list) or not all(size):
+        return []
+    found = [edges for box in boxes[:COMPARED_OBJECTS] if (edges := _edges(box)) is not None]
+    return [(x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1]) for x0, y0, x1, y1 in found]
+
+
+def _overlap(box: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """Intersection over union."""
+    across = min(box[2], other[2]) - max(box[0], other[0])
+    down = min(box[3], other[3]) - max(box[1], other[1])
+    if across <= 0 or down <= 0:
+        return 0.0
+    areas = sum(abs(each[2] - each[0]) * abs(each[3] - each[1]) for each in (box, other))
+    return across * down / (areas - across * down)
 
 
 def _area(box: JsonValue) -> float | None:

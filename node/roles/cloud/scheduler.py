@@ -21,6 +21,7 @@ from node.model.wire.job import JOB_PLAN, JOB_START, JOB_STOP, JobPlan, JobStart
 from node.pipeline.video.planner.base import Scheduler
 from node.roles.cloud.planning import Planning
 from node.roles.cloud.query_manager import QueryManager
+from node.roles.cloud.trials import Trials
 from node.roles.shared.registry import Registry
 from node.storage import Store
 from node.transport.base import Transport
@@ -62,6 +63,7 @@ class QueryScheduler:
         self._planning = Planning(
             manager=manager, planner=planner, store=store, registry=registry, clock=clock, drained=drained
         )
+        self._trials = Trials(planner, transport)
         self._store = store
         self._registry = registry
         self._transport = transport
@@ -80,19 +82,20 @@ class QueryScheduler:
 
     async def run(self) -> None:
         """Schedules until cancelled."""
-        while True:
-            self._wake.clear()
-            try:
-                await self._round(await self._store.queries.live())
-            except EcnodeError as error:  # the store does not answer now
-                log.warning("no query tended", extra={"reason": error.message})
-            try:
-                async with self._clock.timeout(self._tick):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        async with asyncio.TaskGroup() as trials:
+            while True:
+                self._wake.clear()
+                try:
+                    await self._round(await self._store.queries.live(), trials)
+                except EcnodeError as error:  # the store does not answer now
+                    log.warning("no query tended", extra={"reason": error.message})
+                try:
+                    async with self._clock.timeout(self._tick):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
 
-    async def _round(self, queries: Sequence[Query]) -> None:
+    async def _round(self, queries: Sequence[Query], trials: asyncio.TaskGroup) -> None:
         wanted = {query.id for query in queries}
         self._forget_all_but(wanted)
         by_edge: dict[str, list[Query]] = {view.report.name: [] for view in self._registry.views()}
@@ -100,13 +103,13 @@ class QueryScheduler:
             by_edge.setdefault(query.node, []).append(query)
         async with asyncio.TaskGroup() as edges:
             for name, theirs in by_edge.items():
-                edges.create_task(self._tend_edge(name, theirs, wanted), name=f"queries of {name}")
+                edges.create_task(self._tend_edge(name, theirs, wanted, trials), name=f"queries of {name}")
 
-    async def _tend_edge(self, name: str, queries: Sequence[Query], wanted: set[str]) -> None:
+    async def _tend_edge(self, name: str, queries: Sequence[Query], wanted: set[str], trials: asyncio.TaskGroup) -> None:
         try:
             for query in queries:
                 try:
-                    await self._tend(query)
+                    await self._tend(query, trials)
                 except DeadlineExceeded:
                     raise
                 except EcnodeError as error:
@@ -117,7 +120,7 @@ class QueryScheduler:
         except EcnodeError as error:
             log.warning("edge not tended any further in this round", extra={"peer": name, "reason": error.message})
 
-    async def _tend(self, query: Query) -> None:
+    async def _tend(self, query: Query, trials: asyncio.TaskGroup) -> None:
         view = self._registry.view(query.node)
         if view is None or view.state is NodeState.LOST:
             silent = self._registry.silent_for(query.node)
@@ -142,6 +145,8 @@ class QueryScheduler:
             await self._send(query, query.plan)
         else:
             await self._send_again(query, query.plan, view)
+            if not self._manager.live(query.id).held:
+                self._trials.begin(trials, query, query.plan)
 
     async def _start(self, query: Query, plan: Plan, boot: int) -> None:
         if query.state is QueryState.UNSCHEDULED:

@@ -22,13 +22,14 @@ from node import failpoints
 from node.clock import Clock
 from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Superseded, TooLarge, Unavailable
 from node.model.video import IN_FLIGHT, Outcome, Plan, Result, SafePlan, Tally
-from node.model.wire.job import JOB_PROGRESS, Failure, JobProgress, JobProgressReply, JobStart
+from node.model.wire.job import JOB_PROGRESS, Failure, JobProgress, JobProgressReply, JobStart, JobTrial, JobTrialReply
 from node.pipeline.graph import check_graph
 from node.pipeline.stage import CLIP, SERVICES
 from node.pipeline.video.profile import objects_of
 from node.roles.edge.plans import Plans
 from node.roles.edge.source_reader import Capture, SourceReader
 from node.roles.edge.stage_runner import Run, StageRunner
+from node.roles.edge.trials import Trials
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.delivery import Delivery, Receipt
 from node.roles.shared.tasks import begin, end
@@ -78,6 +79,7 @@ class Bench:
     compute: ComputeService
     delivery: Delivery
     clock: Clock
+    trials: Trials
     ready: Callable[[str], bool] = lambda _node: True
 
 
@@ -154,6 +156,11 @@ class Job:
         if self._newest is not None:
             self._newest[0].frame.lease.release()
             self._newest = None
+
+    async def try_out(self, trials: Trials, wanted: JobTrial) -> JobTrialReply:
+        """Runs stages on another picture of its source, for what they take and find; see `Trials.run`."""
+        held = self._newest[1] if self._newest is not None else None
+        return await trials.run(f"{self._key}/trial", self._reader, wanted, held)
 
     def tally(self) -> Tally:
         """Where the pictures went so far."""

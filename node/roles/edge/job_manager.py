@@ -18,13 +18,17 @@ from node.model.wire.job import (
     JOB_PLAN,
     JOB_START,
     JOB_STOP,
+    JOB_TRIAL,
     JobPictureReply,
     JobPictureRequest,
     JobPlan,
     JobStart,
     JobStop,
+    JobTrial,
+    JobTrialReply,
 )
 from node.pipeline.graph import check_graph
+from node.pipeline.stage import check_pipeline
 from node.roles.edge.job import Bench, Job
 from node.roles.edge.source_reader import SourceReader
 from node.roles.shared.arena import FrameArena
@@ -52,6 +56,7 @@ class JobManager:
         transport.answer(JOB_PLAN, self._plan)
         transport.answer(JOB_STOP, self._stop)
         transport.answer(JOB_PICTURE, self._picture)
+        transport.answer(JOB_TRIAL, self._trial)
 
     async def stop(self) -> None:
         """Ends every job and every capture process. Harmless when repeated."""
@@ -109,6 +114,11 @@ class JobManager:
         seen = request.seen if job.attempt == request.attempt else 0
         found = await job.picture(seen, request.wait, drawn=request.drawn)
         return Answer(JobPictureReply(result=found[1]), (found[0],)) if found else Answer(JobPictureReply())
+
+    async def _trial(self, _call: Call, request: JobTrial) -> Answer[JobTrialReply]:
+        check_pipeline(request.stages)
+        job = self._job(request.query)
+        return Answer(await job.try_out(self._bench.trials, request))
 
     def _job(self, query: str) -> Job:
         try:

@@ -198,7 +198,7 @@ class ComputeService:
         return answer.blobs[0]
 
     async def _answer(self, call: Call, request: ComputeRequest) -> Answer[ComputeReply]:
-        if self._pool.queued >= PEERS_SHARE:
+        if self._pool.queued >= (1 if request.spare else PEERS_SHARE):
             raise Busy(f"{self._pool.queued} calls wait here already", hint="run the stage on another node")
         pictures = unpack(request.pictures, call.blobs)
         outcome = await self.call(

@@ -101,7 +101,7 @@ class Stage:
     def __init__(self) -> None:
         self.clock, self.arena = ManualClock(), FrameArena(slots=16, slot_bytes=64)
         self.reader, self.runner, self.cloud = Reader(), Runner(), Cloud()
-        self.job = Job(START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock))
+        self.job = Job(START, "cloud-1", self.reader, Bench(self.runner, None, self.cloud, self.clock, None))
         self.number = 0
 
     def take(self, skipped_before: int = 0) -> None:
@@ -279,7 +279,7 @@ SAFE = SafePlan(plan=START.plan.replace(epoch=2), after=1.5)
 def a_stage_elsewhere(ready: Callable[[str], bool] = lambda _node: True) -> Stage:
     stage = Stage()
     plan = START.plan.replace(flow_mapping={"face_detection": AWAY})
-    bench = Bench(stage.runner, None, stage.cloud, stage.clock, ready)
+    bench = Bench(stage.runner, None, stage.cloud, stage.clock, None, ready)
     stage.job = Job(START.replace(plan=plan, safe=SAFE), "cloud-1", stage.reader, bench)
     return stage
 

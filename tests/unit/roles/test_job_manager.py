@@ -33,7 +33,7 @@ def start(attempt: int) -> JobStart:
 async def manager(tmp_path):
     clock, arena = ManualClock(), FrameArena(slots=8, slot_bytes=64)
     transport = LoopbackHub().transport("edge-1", {Role.EDGE}, clock)
-    bench = Bench(StageRunner("edge-1", None, transport, clock), None, transport, clock)
+    bench = Bench(StageRunner("edge-1", None, transport, clock), None, transport, clock, None)
     source = SourceConfig(url=str(tmp_path / "nothing.mp4"))
     made = JobManager({"lobby": source}, bench, ProcessSpawner(clock), arena)
     yield made

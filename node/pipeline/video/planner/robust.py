@@ -24,11 +24,13 @@ from node.pipeline.video.planner.wishes import Golden, Shadow, Wish, Wishes
 from node.pipeline.video.profile import objects_of
 
 SWITCH_GAIN: Final = 0.02
+SETTLE_S: Final = 5.0  # after a switch what is learned of the new plan comes in; until then a better one must be
+SETTLE_GAIN: Final = 0.1  # clearly better
 WAIT_S: Final = 1.0  # how long a query that is held back has waited when it asks again
 ROOM_LEAST: Final = 0.02  # of a resource that others have filled: a plan there is bad, not impossible
 LOST_S: Final = 2.0  # a frame that was lost in a stage took at least as long there
-HOP_FACTOR: Final = 4.0  # times its expected time: then a frame that is away is given up, and the query taken home
-HOP_LEAST_S, HOP_MOST_S = 1.0, 3.0  # a busy machine is no reason yet
+HOP_FACTOR: Final = 6.0  # times its expected time: then a frame that is away is given up, and the query taken home
+HOP_LEAST_S, HOP_MOST_S = 2.0, 4.0  # a busy machine is no reason yet
 OBJECTS_RATE: Final = 0.5  # of a new count of objects that is believed at once; a leap of a third is believed whole
 OVERHEAD_RATE: Final = 0.1
 OVERHEAD_MOST_S: Final = 5.0
@@ -43,6 +45,7 @@ class _Query:
 
     host: str = ""
     chosen: Key | None = None
+    switched_at: float = float("-inf")
     objects: float | None = None
     overhead_s: float = 0.0
     bias: Bias = field(default_factory=Bias)
@@ -97,7 +100,9 @@ class Robust:
         kept = _again(query.chosen, offers, goal, asked)
         best = None
         if ranked:
-            best = ranked[0] if kept is None or ranked[0].utility - kept.utility >= SWITCH_GAIN else kept
+            settled = resource_info.at - query.switched_at >= SETTLE_S
+            gain = SWITCH_GAIN if settled else SETTLE_GAIN
+            best = ranked[0] if kept is None or ranked[0].utility - kept.utility >= gain else kept
             if self._is_full(job_uid, best):
                 for node in {resource_info.nodes[place].name for place in best.placed.places}:
                     self._market.wanted(node, WAIT_S)
@@ -108,6 +113,8 @@ class Robust:
         if best is None:
             self._drop(job_uid, query)
             return None
+        if query.chosen is not None and best is not kept:
+            query.switched_at = resource_info.at
         query.chosen = _key(best, asked)
         self._market.takes(job_uid, _uses(best, offers.at(best.resolution), asked))
         return _choice(best, asked)

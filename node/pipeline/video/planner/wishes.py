@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from node.model.video import Resolution
 from node.pipeline.video.planner.base import NodeResource
-from node.pipeline.video.planner.delay import DelayModel
+from node.pipeline.video.planner.delay import DelayModel, ShadowRun
 from node.pipeline.video.planner.explain import Look
 
 SHADOW_S: Final = 5.0  # between two shadow runs of one cloud
@@ -39,6 +39,20 @@ class Golden:
 
 
 Wish: TypeAlias = Shadow | Golden
+
+
+@runtime_checkable
+class Curious(Protocol):
+    """What a scheduler can do that has things tried."""
+
+    def wish(self, job_uid: str) -> Wish | None:
+        """What it would like to be tried for this query now; asking is taking."""
+
+    def tried(self, job_uid: str, wish: Shadow, run: ShadowRun) -> None:
+        """A wished shadow run was made."""
+
+    def judged(self, job_uid: str, _wish: Golden, seen: float, objects: int) -> None:
+        """A wished golden sample was compared with what the query held."""
 
 
 class Wishes:
