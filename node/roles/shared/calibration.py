@@ -47,7 +47,8 @@ async def calibrate(compute: ComputeService, folder: Path, clock: Clock) -> None
             found = await _measure_all(compute, picture, clock)
             _publish(compute, found)
             log.info("calibrated", extra={"services": ", ".join(found)})
-            await asyncio.to_thread(measured.keep, folder, found, clock.wall())
+            if not measured.disturbed():
+                await asyncio.to_thread(measured.keep, folder, found, clock.wall())
             return
         except (OSError, EcnodeError) as error:
             hint = error.hint if isinstance(error, EcnodeError) else ""

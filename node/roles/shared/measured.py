@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MOST_AGE_S: Final = 24 * 3600.0  # machines are cooled, moved and shared; a planner mends by what it observes only what it uses
 MOST_BYTES: Final = 64 * 1024
+BUSY: Final = 2.0  # runnable threads for each core: a few nodes that calibrate at the same moment stay below it
 _NAME: Final = "measured-{}.json"
 _LIBRARIES: Final = ("opencv-python-headless", "opencv-python", "numpy")
 _CPU_INFO: Final = Path("/proc/cpuinfo")
@@ -93,6 +94,11 @@ def keep(folder: Path, services: Mapping[str, Profile], now: float) -> None:
         Path(file.name).replace(folder / _NAME.format(_digest(here)))
     except OSError as error:
         log.info("calibration not kept", extra={"folder": str(folder), "reason": error.strerror})
+
+
+def disturbed() -> bool:
+    """Whether so much else runs that figures of now would be wrong tomorrow: good enough for this start, not to be kept."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > BUSY * _cores()
 
 
 def _drop_old(folder: Path, now: float) -> None:

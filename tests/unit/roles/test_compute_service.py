@@ -15,7 +15,7 @@ from node.errors import AssetMissing, Busy, ChildLost, DeadlineExceeded, Invalid
 from node.model.wire.compute import StageCall
 from node.pipeline import catalogue, stage
 from node.pipeline.stage import SERVICES
-from node.roles.shared import worker_pool
+from node.roles.shared import measured, worker_pool
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.calibration import calibrate
 from node.roles.shared.compute_service import ComputeService, Frame, Outcome
@@ -96,8 +96,9 @@ async def test_only_the_pictures_that_are_wanted_and_given_come_back(service, he
     assert {name: len(given) for name, given in found.pictures.items()} == {"faces": len(found.values["bbox"])}
 
 
-async def test_every_resolution_is_calibrated_and_recalled_by_the_next_node(service, assets, arena, tmp_path):
+async def test_every_resolution_is_calibrated_and_recalled_by_the_next_node(service, assets, arena, tmp_path, monkeypatch):
     folder = models(assets, tmp_path)
+    monkeypatch.setattr(measured, "disturbed", lambda: False)
     await calibrate(service, folder, CLOCK)
     detection, alignment, *_ = service.reports()
     assert 0 < detection.profile["360p"] < detection.profile["1080p"]

@@ -119,3 +119,11 @@ def test_what_other_releases_left_is_dropped_once_it_is_old(tmp_path: Path) -> N
     keep(tmp_path, FOUND, left.stat().st_mtime + MOST_AGE_S + 60)
     assert not left.exists()
     assert (tmp_path / "yunet.onnx").exists()
+
+
+def test_what_was_measured_on_a_busy_machine_is_not_for_tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "_cores", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (3.5, 9.0, 9.0))
+    assert not measured.disturbed()
+    monkeypatch.setattr("os.getloadavg", lambda: (4.5, 0.0, 0.0))
+    assert measured.disturbed()
