@@ -9,17 +9,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.clock import SystemClock
-from node.errors import DeadlineExceeded, EcnodeError
+from node.errors import DeadlineExceeded, EcnodeError, PeerUnreachable
 from node.model.federated import PartyRole, PinnedParty, Record, SessionSpec
 from node.pipeline.federated import sigmoid
 from node.pipeline.federated.script import Ground, run
 
 CLOCK = SystemClock()
 Said = dict[tuple[str, str, str, int], bytes]
-
-
-class Ended(EcnodeError):
-    """Another party has failed."""
 
 
 class Room:
@@ -61,13 +57,13 @@ class LocalParty:
             if key in self._room.said:
                 return self._room.said[key]
             if self._room.over:
-                raise Ended("the session has ended")
+                raise PeerUnreachable("the session has ended")
         raise DeadlineExceeded(f"{sender} silent for {self._room.deadline:g} s in {self.stage}")
 
     def at(self, stage, step=0):
         self.stage = (stage, step)
         if self.stage == self.stop_at:
-            raise Ended("killed")
+            raise PeerUnreachable("killed")
 
     def burn(self, step):
         self.burned.append(step)
