@@ -8,6 +8,7 @@ import sys
 import uvloop
 from side import SMALL, ask_many, obey_async, tell_many
 
+from node import heap
 from node.clock import SystemClock
 from node.model.cluster import Role
 from node.model.value import Value
@@ -73,6 +74,7 @@ async def _serve() -> None:
     transport.hear(NOTE, note)
     transport.answer(COUNT, count)
     await transport.start()
+    heap.settle()  # as `ecnode up` does
     print("|".join((transport.endpoints[0], here.public, asker.public, asker.secret)), flush=True)
     await asyncio.to_thread(sys.stdin.read)
     await transport.stop()
@@ -97,6 +99,7 @@ async def _ask(address: str) -> None:
     transport.watch(lambda _peer, up: linked.set() if up else None)
     await transport.start()
     await linked.wait()
+    heap.settle()
     small = Words(number=7, text=SMALL[:80].decode())
 
     async def call(body: bytes) -> object:

@@ -52,7 +52,6 @@ class Dispatcher:
     """The handlers of one node, and what they are working on."""
 
     def __init__(self, clock: Clock, options: LinkOptions, cut: Callable[[Link, str], None]) -> None:
-        self._clock = clock
         self._options = options
         self._cut = cut
         self._routes: dict[str, _Route] = {}
@@ -99,7 +98,7 @@ class Dispatcher:
         """Has a request answered over the link and lane that it came by."""
         try:
             route = self._admit(link.peer, request)
-            if request.deadline <= self._clock.monotonic():
+            if request.deadline <= link.heard:  # the time of this very message
                 raise _late(request)
             body = validated(route.method.request, unpack_body(request.body), route.what)
             answer = route.handler(Call(link.peer, request.blobs, request.deadline), body)
@@ -150,7 +149,7 @@ class Dispatcher:
         if ear is None or link.peer.roles.isdisjoint(ear[0].callers):
             log.warning("note not wanted", extra={"peer": link.peer.name, "method": note.word})
             return
-        if note.deadline <= self._clock.monotonic():
+        if note.deadline <= link.heard:
             return
         method, handler, what = ear
         body = validated(method.request, unpack_body(note.body), what)
