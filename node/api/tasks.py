@@ -20,13 +20,14 @@ from node.api.gate import REQUEST_ID
 from node.api.ports import Tasks
 from node.api.reading import kept_by_clouds, read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
-from node.errors import Busy, Conflict, EcnodeError, Forbidden, NotBuilt, NotFound, Stale, StorageFailed
+from node.errors import Busy, Conflict, EcnodeError, Forbidden, NotBuilt, NotFound, Stale, StorageFailed, Unavailable
 from node.model.document import LogQuery, TasksQuery, to_document
 from node.model.task import TASK_LIFE, Task, TaskChange, TaskEvent, TaskRequest
 from node.roles.shared.events import encode
 
 MAX_REF: Final = 200
 KEEP_ALIVE: Final = 15.0
+AWAY_S: Final = 1.0
 WRITE_TIMEOUT: Final = 10.0  # a follower that takes nothing for so long is gone
 _VERSION: Final = re.compile(r'"(\d{1,15})"')
 
@@ -167,7 +168,11 @@ class _Follower:
 
     async def _tell(self, offset: int) -> int:
         while True:
-            part = await self._tasks.log_part(self._task.id, offset, attempt=self._task.attempt)
+            try:
+                part = await self._tasks.log_part(self._task.id, offset, attempt=self._task.attempt)
+            except Unavailable:  # it lies on a node that is away; what it says comes when it is back
+                await self._clock.sleep(AWAY_S)
+                return offset
             if not part.content:
                 return offset
             content = part.content
@@ -181,9 +186,16 @@ class _Follower:
         while True:
             with suppress(TimeoutError):
                 async with self._clock.timeout(KEEP_ALIVE):
-                    return await self._polls.run(lambda: self._tasks.log_grown(self._task.id, offset), self._task)
+                    return await self._polls.run(lambda: self._grown(offset), self._task)
             async with self._clock.timeout(WRITE_TIMEOUT):
                 await self._response.write(b": keep-alive\n\n")
+
+    async def _grown(self, offset: int) -> Task:
+        try:
+            return await self._tasks.log_grown(self._task.id, offset)
+        except Unavailable:
+            await self._clock.sleep(AWAY_S)
+            return await self._tasks.get(self._task.id)
 
     async def _write(self, event: str, data: dict[str, JsonValue]) -> None:
         async with self._clock.timeout(WRITE_TIMEOUT):

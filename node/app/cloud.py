@@ -7,7 +7,6 @@ from typing import Self
 
 from node.app.ground import Ground
 from node.app.part import Gauge, Loops, Part
-from node.app.tasks import task_controller
 from node.pipeline.video.planner.loading import load_scheduler
 from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership
@@ -16,19 +15,17 @@ from node.roles.cloud.retention import Retention
 from node.roles.cloud.rosters import Rosters
 from node.roles.cloud.scheduler import QueryScheduler
 from node.roles.cloud.succession import Succession
-from node.roles.cloud.task_controller import TaskController
 
 
 @dataclass(frozen=True, slots=True)
 class CloudParts:
-    """Queries with their scheduler, tasks, and the members with their rosters."""
+    """Queries with their scheduler, and the members with their rosters."""
 
     queries: QueryManager
     scheduler: QueryScheduler
     membership: Membership
     rosters: Rosters
     retention: Retention
-    tasks: TaskController
 
     @classmethod
     async def make(cls, ground: Ground) -> Self:
@@ -62,7 +59,7 @@ class CloudParts:
             drained=membership.drained,
         )
         retention = Retention(ground.store.queries, clock, config.storage.keep.results)
-        return cls(queries, scheduler, membership, rosters, retention, task_controller(ground))
+        return cls(queries, scheduler, membership, rosters, retention)
 
     def parts(self, loops: Loops) -> tuple[Part, ...]:
         """As `Assembled.parts`."""
@@ -71,9 +68,8 @@ class CloudParts:
             loops.part("membership", self.membership.run),
             loops.part("rosters", self.rosters.run),
             loops.part("retention", self.retention.run),
-            loops.part("tasks", self.tasks.run),
         )
 
     def gauges(self) -> tuple[Gauge, ...]:
         """As `Assembled.gauges`."""
-        return (("tasks_running", "Programs of tasks that run on this node.", lambda: self.tasks.running),)
+        return ()

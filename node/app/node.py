@@ -23,6 +23,7 @@ from node.app.federated import FederatedParts
 from node.app.ground import Ground
 from node.app.part import Assembled, Gauge, Loops, Part
 from node.app.peers import TransportFactory, curve_transport
+from node.app.tasks import TaskParts
 from node.clock import Clock
 from node.config import NodeConfig
 from node.model.cluster import LinkReport, NodeReport, NodeState, NodeView, Role
@@ -100,6 +101,7 @@ class Node:
             Part("calibration", self._start_calibration, self._stop_calibration),
             *(self._cloud.parts(self._loops) if self._cloud else ()),
             *(self._federated.parts(self._loops) if self._federated else ()),
+            *(self._tasks.parts(self._loops) if self._tasks else ()),
             self._loops.part("news", self._news.run),
             Part("http", self._http.start, self._http.stop),
             Part("run file", self._announce, self._forget),
@@ -126,6 +128,8 @@ class Node:
         self._reporter = Reporter(self._report, ground.transport, clock, config.transport.heartbeat, self._leases)
         self._edge = EdgeParts.make(ground) if Role.EDGE in ground.roles else None
         self._federated = FederatedParts.make(ground) if Role.FEDERATED in ground.roles else None
+        runs_tasks = not {Role.CLOUD, Role.EDGE}.isdisjoint(ground.roles)
+        self._tasks = TaskParts.make(ground) if runs_tasks else None
         self._cloud: CloudParts | None = None
         if Role.CLOUD in ground.roles:
             self._cloud = await CloudParts.make(ground)
@@ -149,13 +153,13 @@ class Node:
             events=ground.bus,
             blobs=ground.blobs,
             members=cloud.membership if cloud else None,
-            tasks=cloud.tasks if cloud else None,
+            tasks=self._tasks.controller if cloud and self._tasks else None,
             sessions=federated.coordinator if federated else None,
             datasets=federated.datasets if federated else None,
         )
 
     def _gauges(self) -> tuple[Gauge, ...]:
-        assembled: tuple[Assembled | None, ...] = (self._ground, self._edge, self._cloud, self._federated)
+        assembled: tuple[Assembled | None, ...] = (self._ground, self._edge, self._cloud, self._tasks, self._federated)
         return (
             ("peers_ready", "Peers whose reports come in time.", self._peers_ready),
             ("links", "Live links to peers.", lambda: len(self._links())),

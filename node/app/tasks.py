@@ -1,30 +1,56 @@
-"""What are the tasks of a node made of?"""
+"""What are the tasks of a node made of, be it a cloud, an edge or both?"""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from node.app.ground import Ground
+from node.app.part import Gauge, Loops, Part
 from node.config.schema import TasksConfig
+from node.model.cluster import Role
 from node.model.process import Limits, SandboxLevel
-from node.roles.cloud.task_controller import Rules, TaskController
+from node.roles.shared.task_controller import Rules, TaskController
+from node.roles.shared.task_link import TaskLink
 from node.roles.shared.task_runtime import Bounds, TaskRuntime
 
 FOLDER: Final = "tasks"
+FETCH_S: Final = 600.0  # for one blob; what came in until then stays, and the next try goes on
 
 
-def task_runtime(ground: Ground) -> TaskRuntime:
-    """What runs attempts on this machine."""
-    config = ground.config
-    bounds = Bounds(_limits(config.tasks), SandboxLevel(config.tasks.sandbox), config.tasks.network)
-    return TaskRuntime(ground.runner, ground.objects, config.node.data_dir / FOLDER, ground.clock, bounds)
+@dataclass(frozen=True, slots=True)
+class TaskParts:
+    """What drives tasks, and what is said of them to other nodes."""
 
+    controller: TaskController
 
-def task_controller(ground: Ground) -> TaskController:
-    """What drives the tasks of a cloud."""
-    config = ground.config
-    rules = Rules(config.node.name, config.tasks.allow, frozenset(config.tasks.digests), config.tasks.at_once)
-    return TaskController(ground.store.tasks, task_runtime(ground), ground.clock, rules)
+    @classmethod
+    def make(cls, ground: Ground) -> Self:
+        """Puts it together; nothing of it runs yet."""
+        config, clock = ground.config, ground.clock
+        tasks = config.tasks
+
+        async def fetch(blob: str, source: str) -> object:
+            return await ground.blobs.fetch(blob, (source,), deadline=clock.monotonic() + FETCH_S)
+
+        def edges() -> frozenset[str]:
+            return frozenset(view.report.name for view in ground.registry.views() if Role.EDGE in view.report.roles)
+
+        bounds = Bounds(_limits(tasks), SandboxLevel(tasks.sandbox), tasks.network)
+        runtime = TaskRuntime(ground.runner, ground.objects, config.node.data_dir / FOLDER, clock, bounds, fetch)
+        link = TaskLink(config.node.name, ground.store.tasks, ground.transport, ground.delivery, clock)
+        rules = Rules(config.node.name, tasks.allow, frozenset(tasks.digests), tasks.at_once, edges)
+        controller = TaskController(ground.store.tasks, runtime, clock, rules, link)
+        link.register(ground.roles, runtime, controller)
+        return cls(controller)
+
+    def parts(self, loops: Loops) -> tuple[Part, ...]:
+        """As `Assembled.parts`."""
+        return (loops.part("tasks", self.controller.run),)
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """As `Assembled.gauges`."""
+        return (("tasks_running", "Programs of tasks that run on this node.", lambda: self.controller.running),)
 
 
 def _limits(config: TasksConfig) -> Limits:

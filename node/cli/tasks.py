@@ -58,6 +58,7 @@ def tasks() -> None:
 @click.option("--attempts", type=click.IntRange(1, 100), default=1, help="How often it may be tried.")
 @click.option("--safe", is_flag=True, help="May be tried again also when nobody saw how it ended.")
 @click.option("--wall", type=click.FloatRange(min=0.001), help="Seconds that it may take.")
+@click.option("--on", "node", metavar="NODE", help="The edge that runs it; default: the node that is asked.")
 @click.option("--detach", is_flag=True, help="Do not follow it.")
 @output_option
 @pass_settings
@@ -72,6 +73,7 @@ def submit(  # noqa: PLR0917 - click passes them by name
     entry: str,
     attempts: int,
     wall: float | None,
+    node: str | None,
     *,
     safe: bool,
     detach: bool,
@@ -85,6 +87,8 @@ def submit(  # noqa: PLR0917 - click passes them by name
         "retry": {"attempts": attempts, "safe": safe},
         "limits": {} if wall is None else {"wall_s": wall},
     }
+    if node is not None:
+        document["node"] = node
     with settings.connect() as client:
         document |= _program(settings, client, file, entry)
         document["data"] = [{"path": each.name, "blob": uploaded(settings, client, each).id} for each in data]

@@ -145,9 +145,9 @@ class Artifact(Value):
 class Task(Value):
     """A task as it is remembered.
 
-    `revision` and `attempt` count from 1; `attempt` is 0 before the first. `version` counts changes of name, description and
-    labels. `stopping` says that a stop was asked for. `reason` tells why it waits or how it ended. `code`, `signal` and `limit`
-    are those of the newest attempt's end, `level` is how far it was shut in.
+    `node` runs it, `origin` has accepted it. `revision` and `attempt` count from 1; `attempt` is 0 before the first. `version`
+    counts changes of name, description and labels. `stopping` says that a stop was asked for. `reason` tells why it waits or
+    how it ended. `code`, `signal` and `limit` are those of the newest attempt's end, `level` is how far it was shut in.
     """
 
     id: TaskId
@@ -157,6 +157,7 @@ class Task(Value):
     state: TaskState
     reason: Text = ""
     node: Name
+    origin: Text = ""
     revision: Count = 1
     attempt: Count = 0
     version: Count = 1

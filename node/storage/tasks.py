@@ -16,7 +16,7 @@ from peewee import fn
 from pydantic_core import from_json
 
 from node.clock import Clock
-from node.errors import Busy, Conflict, NotFound, Stale
+from node.errors import Busy, Conflict, Forbidden, NotFound, Stale
 from node.model.task import TASK_LIFE, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.storage.connection import Reading, Row, Writing
 from node.storage.database import Database
@@ -82,10 +82,30 @@ class Tasks:
         """Has `watcher` called after a task was made or changed."""
         self._watchers.append(watcher)
 
-    def _told(self, task: Task) -> Task:
+    def told(self, task: Task) -> Task:
+        """Tells the watchers of a task whose change is committed; gives it back."""
         for watcher in self._watchers:
             watcher(task)
         return task
+
+    # Operations for whoever owns the transaction
+
+    def creation(self, task: Task, request: TaskRequest) -> Callable[[Writing], Task]:
+        """Stores a new task as `create` does."""
+        return lambda connection: _create(connection, task, request)[0]
+
+    def stopping(self, id: str, origin: str) -> Callable[[Writing], Task | None]:
+        """Notes that a stop was asked for by the node that the task came from; None where it is unknown or over."""
+        now = self._clock.wall()
+        return lambda connection: _stop_of(connection, id, origin, now)
+
+    def mirroring(self, node: str, event: str, task: Task) -> Callable[[Writing], Task | None]:
+        """Keeps how a task stands at the node that runs it; None where that changes nothing any more.
+
+        Raises (when it runs):
+            NotFound, Forbidden: there is no such task on that node.
+        """
+        return lambda connection: _mirror(connection, node, event, task)
 
     async def create(self, task: Task, request: TaskRequest) -> tuple[Task, bool]:
         """The stored task, and whether this call stored it. The same id with the same request gives the stored one.
@@ -95,7 +115,7 @@ class Tasks:
             Busy: too many tasks are live.
         """
         stored, new = await self._database.write(lambda it: _create(it, task, request))
-        return (self._told(stored), True) if new else (stored, False)
+        return (self.told(stored), True) if new else (stored, False)
 
     async def advance(self, id: str, *steps: Step, attempt: int | None = None) -> Task:
         """The task after steps that follow each other; all are kept or none.
@@ -105,17 +125,17 @@ class Tasks:
             Stale: the task is in another attempt than `attempt`.
         """
         now = self._clock.wall()
-        return self._told(await self._database.write(lambda it: _advance(it, id, steps, attempt, now)))
+        return self.told(await self._database.write(lambda it: _advance(it, id, steps, attempt, now)))
 
     async def note(self, id: str, **changes: object) -> Task:
         """The task with other fields, in the state that it is in; Conflict if it is final."""
         now = self._clock.wall()
-        return self._told(await self._database.write(lambda it: _note(it, id, changes, now)))
+        return self.told(await self._database.write(lambda it: _note(it, id, changes, now)))
 
     async def describe(self, id: str, change: TaskChange, version: int | None) -> Task:
         """The task under other words; Stale where its version is not the one that the caller has read."""
         now = self._clock.wall()
-        return self._told(await self._database.write(lambda it: _describe(it, id, change, version, now)))
+        return self.told(await self._database.write(lambda it: _describe(it, id, change, version, now)))
 
     async def get(self, id: str) -> Task:
         """The task; NotFound if there is none."""
@@ -166,6 +186,46 @@ def _create(connection: Writing, task: Task, request: TaskRequest) -> tuple[Task
     return task, True
 
 
+_MIRRORED: Final = (
+    "state",
+    "reason",
+    "attempt",
+    "level",
+    "code",
+    "signal",
+    "limit",
+    "artifacts",
+    "cpu_s",
+    "memory_bytes",
+    "updated_at",
+    "started_at",
+    "ended_at",
+)
+
+
+def _mirror(connection: Writing, node: str, event: str, task: Task) -> Task | None:
+    number, before = _stored(connection, task.id)
+    if before.node != node:
+        raise Forbidden(f"task {task.id} does not run on {node}")
+    after = before.replace(**{name: getattr(task, name) for name in _MIRRORED})
+    same = (after.state, after.attempt, after.reason) == (before.state, before.attempt, before.reason)
+    if before.state in TASK_LIFE.terminal or same:
+        return None
+    _record(connection, number, after, event, task.updated_at)
+    return _keep(connection, number, before, after)
+
+
+def _stop_of(connection: Writing, id: str, origin: str, now: float) -> Task | None:
+    if connection.row(_STORED, id=id) is None:
+        return None
+    number, before = _stored(connection, id)
+    if before.origin != origin:
+        raise Forbidden(f"task {id} did not come from {origin}")
+    if before.state in TASK_LIFE.terminal:
+        return None
+    return _keep(connection, number, before, before.replace(stopping=True, updated_at=now))
+
+
 def _record(connection: Writing, number: int, task: Task, event: str, now: float) -> None:
     step = TaskEvent(time=now, event=event, state=task.state, revision=task.revision, attempt=task.attempt, reason=task.reason)
     connection.change(_ADD_EVENT, task=number, **encode(step))
@@ -196,19 +256,23 @@ def _keep(connection: Writing, number: int, before: Task, after: Task) -> Task:
     return after
 
 
+def after_step(task: Task, step: Step, now: float) -> Task:
+    """The task after a step; Conflict where its life cycle forbids it."""
+    if step.event == NOTE:
+        return task
+    state = TASK_LIFE.after(task.state, step.event)
+    ended = {"ended_at": now} if state in TASK_LIFE.terminal else {}
+    return task.replace(state=state, reason=step.reason[:REASON_MOST], updated_at=now, **{**ended, **step.changes})
+
+
 def _advance(connection: Writing, id: str, steps: Sequence[Step], attempt: int | None, now: float) -> Task:
     number, before = _stored(connection, id)
     if attempt is not None and before.attempt != attempt:
         raise Stale(f"task {id} is in attempt {before.attempt}, not {attempt}")
     task = before
     for step in steps:
-        if step.event == NOTE:
-            _record(connection, number, task.replace(reason=step.reason[:REASON_MOST]), NOTE, now)
-            continue
-        state = TASK_LIFE.after(task.state, step.event)
-        ended = {"ended_at": now} if state in TASK_LIFE.terminal else {}
-        task = task.replace(state=state, reason=step.reason[:REASON_MOST], updated_at=now, **{**ended, **step.changes})
-        _record(connection, number, task, step.event, now)
+        task = after_step(task, step, now)
+        _record(connection, number, task.replace(reason=step.reason[:REASON_MOST]), step.event, now)
     return _keep(connection, number, before, task)
 
 

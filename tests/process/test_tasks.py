@@ -77,3 +77,30 @@ def test_a_task_is_described_and_stopped_over_http(system) -> None:
         assert client.task_history(task.id)[-1].event == "stop"
         with pytest.raises(NotFound):
             client.task("nobody")
+
+
+def test_a_task_on_an_edge_outlives_a_kill_of_the_edge_and_its_artifacts_come_to_the_cloud(system) -> None:
+    with connect(system) as client:
+        until(lambda: {view.report.name for view in client.nodes()} >= {CLOUD, "edge-1"})
+        text = COUNTING.replace("sys.exit(3)", "open('artifacts/model', 'w').write('weights'); sys.exit(3)")
+        task = client.submit_task(TaskRequest(script=text, node="edge-1"))
+        until(lambda: client.task(task.id).state == "running")
+        until(lambda: b"line 150" in client.task_log(task.id))
+        system.kill("edge-1")
+        system.restart("edge-1")
+        ended = until(lambda: (found := client.task(task.id)).ended_at is not None and found)
+        assert (ended.state, ended.code, ended.attempt, ended.node) == ("failed", 3, 1, "edge-1")
+        assert client.task_log(task.id).decode().split() == [word for n in range(400) for word in ("line", str(n))]
+        until(lambda: client.has_blob(ended.artifacts[0].blob))
+        assert [step.event for step in client.task_history(task.id)] == ["create", "stage", "start", "run", "fail"]
+
+
+def test_a_task_on_an_edge_is_followed_and_stopped(system) -> None:
+    with connect(system) as client:
+        task = client.submit_task(TaskRequest(script="print('up', flush=True)\nimport time; time.sleep(100)", node="edge-1"))
+        events = client.follow_task(task.id)
+        while next(events).data.get("text") != "up\n":
+            pass
+        client.stop_task(task.id)
+        assert [event.event for event in events][-1] == "end"
+        assert client.task(task.id).state == "stopped"

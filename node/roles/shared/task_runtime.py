@@ -12,11 +12,11 @@ import logging
 import shutil
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 from node.clock import Clock
 from node.errors import Conflict, EcnodeError, Forbidden, Malformed, StorageFailed
@@ -48,6 +48,7 @@ class Attempt:
     revision: int
     number: int
     spec: TaskSpec
+    source: str = ""  # a peer that has its blobs, where they are not here
 
     @property
     def place(self) -> str:
@@ -64,12 +65,19 @@ class Bounds:
     network: bool = False
 
 
+Fetch: TypeAlias = Callable[[str, str], Awaitable[object]]
+"""Has a blob come from a peer: the blob's id, the peer's name."""
+
+
 class TaskRuntime:
     """Runs attempts on this machine."""
 
-    def __init__(self, runner: Runner, blobs: BlobStore, root: Path, clock: Clock, bounds: Bounds) -> None:
+    def __init__(  # noqa: PLR0917 - what only the composition root brings together
+        self, runner: Runner, blobs: BlobStore, root: Path, clock: Clock, bounds: Bounds, fetch: Fetch | None = None
+    ) -> None:
         self._runner = runner
         self._blobs = blobs
+        self._fetch = fetch
         self._root = root
         self._clock = clock
         self._bounds = bounds
@@ -91,7 +99,6 @@ class TaskRuntime:
 
         Raises:
             Forbidden: the network, or a level that is not there.
-            NotFound: a blob of it is not here.
         """
         ladder = await self.ladder()
         wanted = max(spec.sandbox or SandboxLevel.L1, self._bounds.level, key=lambda level: level.rank)
@@ -102,8 +109,20 @@ class TaskRuntime:
             )
         if spec.network and not self._bounds.network:
             raise Forbidden("tasks get no network here", hint="tasks.network = true allows it to those that ask for it")
+
+    async def has(self, spec: TaskSpec) -> None:
+        """Refuses a task whose blobs are not here: NotFound."""
         for blob in _blobs_of(spec):
             await self._blobs.stat(blob)
+
+    async def fetch(self, blob: str, source: str) -> None:
+        """Has a blob come here from a peer; raises as the node's `BlobService.fetch` does."""
+        if self._fetch is not None:
+            await self._fetch(blob, source)
+
+    async def put_script(self, script: str) -> str:
+        """A script as a blob, for a node that fetches it."""
+        return (await self._blobs.put(_once(script.encode()))).id
 
     def folder(self, attempt: Attempt) -> Path:
         """The attempt's folder, whether or not it was made."""
@@ -123,6 +142,9 @@ class TaskRuntime:
         folder = self.folder(attempt)
         if (folder / WORK).exists():
             return
+        if attempt.source:
+            for blob in _blobs_of(attempt.spec):
+                await self.fetch(blob, attempt.source)
         try:
             await self._lay(attempt.spec, folder / f"{WORK}.new")
         except FileExistsError as error:
@@ -225,6 +247,10 @@ def _environment(attempt: Attempt, work: Path) -> dict[str, str]:
         "ECNODE_ARTIFACTS": str(work / ARTIFACTS),
         "ECNODE_LOG_FD": "3",
     }
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def _blobs_of(spec: TaskSpec) -> list[str]:

@@ -15,6 +15,7 @@ STATEMENTS = (
         "state" TEXT NOT NULL,
         "reason" TEXT NOT NULL,
         "node" TEXT NOT NULL,
+        "origin" TEXT NOT NULL,
         "revision" INTEGER NOT NULL,
         "attempt" INTEGER NOT NULL,
         "version" INTEGER NOT NULL,

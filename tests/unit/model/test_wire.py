@@ -32,9 +32,13 @@ def test_every_method_has_callers_and_only_the_cloud_gives_orders() -> None:
     callers = {method.name: method.callers for method in METHODS}
     assert all(callers.values())
     assert {verb for verb, roles in callers.items() if roles == {Role.CLOUD}} == {
+        "task.start",
+        "task.stop",
+        "task.log",
         "job.start",
         "job.plan",
         "job.stop",
+        "job.trial",
         "job.picture",
         "member.roster",
         "plot.cached",

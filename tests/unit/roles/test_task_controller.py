@@ -16,7 +16,7 @@ from tasking import CLOCK, Desk
 from node.errors import Conflict, Forbidden, NotFound, Stale
 from node.model.task import TaskChange, TaskRequest, TaskState
 from node.model.value import new_id
-from node.roles.cloud.task_controller import Rules
+from node.roles.shared.task_controller import Rules
 from node.roles.shared.task_runtime import Attempt
 from node.storage.tasks import Step
 
@@ -58,6 +58,9 @@ async def test_a_script_runs_to_its_end_with_config_arguments_and_data(desk: Des
         ("note", "running"),
         ("finish", "finished"),
     ]
+    async with CLOCK.timeout(10):
+        while desk.controller.drives(task.id):
+            await CLOCK.sleep(0.005)
     assert not (desk.root / "tasks" / task.id / "1.1" / "work").exists()
 
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Forbidden, NotBuilt, NotFound, Rejected, Unavailable
+from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Unavailable
 from node.model.process import Facts
 from node.model.task import TASK_LIFE, Failure, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.value import new_id
 from node.roles.shared import task_logs
 from node.roles.shared.runner.runner import Run
+from node.roles.shared.task_link import LOG_WAIT_S, NOT_YET_S, TaskLink
 from node.roles.shared.task_logs import LogPart
 from node.roles.shared.task_runtime import Attempt, TaskRuntime
-from node.storage.tasks import NOTE, REASON_MOST, Step, Tasks
+from node.storage.tasks import NOTE, REASON_MOST, Step, Tasks, after_step
 
 log = logging.getLogger(__name__)
 
@@ -42,19 +44,23 @@ class Rules:
     allow: str = "any"
     digests: frozenset[str] = frozenset()
     at_once: int = 64
+    edges: Callable[[], Collection[str]] = tuple
 
 
 class TaskController:
     """The tasks of a node, and the loops that drive them."""
 
-    def __init__(self, store: Tasks, runtime: TaskRuntime, clock: Clock, rules: Rules) -> None:
+    def __init__(self, store: Tasks, runtime: TaskRuntime, clock: Clock, rules: Rules, link: TaskLink | None = None) -> None:
         self._store = store
         self._runtime = runtime
         self._clock = clock
         self._rules = rules
+        self._link = link
+        self._bells: dict[str, asyncio.Event] = {}  # of tasks that run elsewhere
         self._places = asyncio.Semaphore(rules.at_once)
         self._driven: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[str, Run] = {}
+        self._ordered: dict[str, str] = {}  # what another node was told to do, in this life of this one
         self._attempts: dict[str, int] = {}  # of those that are driven
         self._group: asyncio.TaskGroup | None = None
 
@@ -71,6 +77,9 @@ class TaskController:
             live = await self._store.live()
             for task in live:
                 self._drive_on(task.id)
+                if self._is_foreign(task):
+                    with suppress(Unavailable):  # its next step is told anyway
+                        await self._report("found", task)
             await self._runtime.sweep([task.id for task in live])
             await asyncio.get_running_loop().create_future()  # the loops are what runs from here on
 
@@ -86,7 +95,8 @@ class TaskController:
             description=request.description,
             labels=request.labels,
             state=TaskState.CREATED,
-            node=self._rules.name,
+            node=request.node or self._rules.name,
+            origin=self._rules.name,
             created_at=now,
             updated_at=now,
         )
@@ -97,8 +107,14 @@ class TaskController:
         return task, new
 
     async def _permit(self, request: TaskRequest) -> None:
-        if request.node not in {None, self._rules.name}:
-            raise NotBuilt(f"tasks run on {self._rules.name} only in this release", hint="leave node out")
+        await self._runtime.has(request)
+        if request.node is None or request.node == self._rules.name:
+            await self._allow(request)
+        elif request.node not in self._rules.edges() or self._link is None:
+            known = ", ".join(sorted(self._rules.edges()))
+            raise Invalid(f"no edge is called '{request.node}' here", hint=f"edges that were heard of: {known or 'none'}")
+
+    async def _allow(self, request: TaskSpec) -> None:
         if self._rules.allow == "none":
             raise Forbidden("this node runs nobody's code", hint="tasks.allow in its config decides")
         if self._rules.allow == "digest":
@@ -132,11 +148,29 @@ class TaskController:
             task = await self._store.note(id, stopping=True)
         except Conflict:
             return await self._store.get(id)
-        if (run := self._runs.get(id)) is not None:
-            run.stop(grace=STOP_GRACE)
-        elif task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY}:
-            self._drive_anew(id)
+        self.look(id, waits=task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY})
         return task
+
+    def look(self, id: str, *, waits: bool = True) -> None:
+        """Has the loop of a task look at it again, or begin; `waits` says that it may be waiting for a place or for blobs."""
+        if (bell := self._bells.get(id)) is not None:
+            bell.set()
+        elif (run := self._runs.get(id)) is not None:
+            self._stop_if_asked(id, run)
+        elif waits:
+            self._drive_anew(id)
+
+    def drives(self, id: str) -> bool:
+        """Whether a task has a loop, which is so until it is over."""
+        return id in self._driven
+
+    def _stop_if_asked(self, id: str, run: Run) -> None:
+        if self._group is not None:
+            self._group.create_task(self._stop_run(id, run), name=f"stop of {id}")
+
+    async def _stop_run(self, id: str, run: Run) -> None:
+        if (await self._store.get(id)).stopping:
+            run.stop(grace=STOP_GRACE)
 
     async def retry(self, ref: str) -> tuple[Task, bool]:
         """A new task that does what the present revision of another did; Conflict while that is under way."""
@@ -153,12 +187,23 @@ class TaskController:
 
     async def log_part(self, ref: str, offset: int, *, lines: int | None = None, attempt: int | None = None) -> LogPart:
         """Bytes of a log behind `offset`, or its last `lines` lines; of the newest attempt unless another is named."""
-        path = self._log(await self.get(ref), attempt)
+        task = await self.get(ref)
+        if task.node != self._rules.name and self._link is not None:
+            number = task.attempt if attempt is None else attempt
+            return await self._link.log(task, number, offset, lines=lines)
+        path = self._log(task, attempt)
         return task_logs.read(path, task_logs.tail(path, lines) if lines is not None else offset)
 
     async def log_grown(self, id: str, offset: int) -> Task:
         """The task, once the log of its newest attempt is longer than `offset` or the task is over."""
         task = await self._store.get(id)
+        if task.node != self._rules.name and self._link is not None:
+            if task.state not in TASK_LIFE.terminal:
+                if task.attempt:
+                    await self._link.log(task, task.attempt, offset, wait=LOG_WAIT_S)
+                await self._clock.sleep(NOT_YET_S)  # where it is over there, its end is on the way here
+                task = await self._store.get(id)
+            return task
         driven = self._driven.get(id)
         if driven is not None and task.state not in TASK_LIFE.terminal:
             path = self._log(task, None)
@@ -180,6 +225,8 @@ class TaskController:
     def _forget(self, id: str, done: asyncio.Task[None]) -> None:
         if self._driven.get(id) is done:
             del self._driven[id]
+            self._bells.pop(id, None)
+            self._ordered.pop(id, None)
             self._attempts.pop(id, None)
 
     def _drive_anew(self, id: str) -> None:
@@ -193,6 +240,7 @@ class TaskController:
             try:
                 task = await self._store.get(id)
                 if task.state in TASK_LIFE.terminal:
+                    await self._gather(task)
                     return
                 await self._step(task)
             except Conflict:
@@ -200,16 +248,79 @@ class TaskController:
             except NotFound:
                 return
             except Rejected as error:
-                await self._store.advance(id, Step("fail", f"{Failure.REFUSED}: {error.message}"))
+                await self._advance(task, Step("fail", f"{Failure.REFUSED}: {error.message}"))
             except Unavailable as error:
                 log.warning("a task waits", extra={"task": id, "reason": error.message})
                 with suppress(EcnodeError):  # the store may be what is unavailable
                     await self._store.note(id, reason=error.message[:REASON_MOST])
                 await self._clock.sleep(AGAIN_S)
 
+    def _is_foreign(self, task: Task) -> bool:
+        return task.origin != self._rules.name and self._link is not None
+
+    async def _report(self, event: str, task: Task) -> None:
+        if self._link is not None:
+            await self._link.report(event, task)
+
+    async def _advance(self, task: Task, *steps: Step, attempt: int | None = None) -> Task:
+        """Takes steps of a task; one that another node has accepted is reported there.
+
+        The end is reported before it is kept: what cuts in between makes the same end again from the same facts, where an end
+        that was kept first might never be told.
+        """
+        if not self._is_foreign(task):
+            return await self._store.advance(task.id, *steps, attempt=attempt)
+        now = self._clock.wall()
+        after = reduce(lambda before, step: after_step(before, step, now), steps, await self._store.get(task.id))
+        if after.state in TASK_LIFE.terminal:
+            await self._report(steps[-1].event, after)
+            return await self._store.advance(task.id, *steps, attempt=attempt)
+        after = await self._store.advance(task.id, *steps, attempt=attempt)
+        await self._report(steps[-1].event, after)
+        return after
+
+    async def _gather(self, task: Task) -> None:
+        """Fetches what a task has made on another node."""
+        if task.node == self._rules.name:
+            return
+        for artifact in task.artifacts:
+            try:
+                await self._runtime.fetch(artifact.blob, task.node)
+            except EcnodeError as error:
+                log.warning(
+                    "an artifact stays at its node", extra={"task": task.id, "node": task.node, "reason": error.message}
+                )
+
+    async def _tend(self, task: Task, link: TaskLink) -> None:
+        """Has another node run the task, and waits for what it reports."""
+        bell = self._bells.setdefault(task.id, asyncio.Event())
+        bell.clear()
+        ordered = self._ordered.get(task.id, "")
+        wanted = "stop" if task.stopping else "start"
+        if not ordered:
+            await link.order(task, await self._movable(await self._store.spec(task.id)))
+            self._ordered[task.id] = "start"
+            if not task.attempt:
+                await self._store.note(task.id, reason=f"sent to {task.node}")
+        if wanted == "stop" and ordered != "stop":
+            await link.order_stop(task)
+            self._ordered[task.id] = "stop"
+        known = await self._store.get(task.id)
+        if (known.state, known.stopping) == (task.state, task.stopping):
+            await bell.wait()
+
+    async def _movable(self, spec: TaskSpec) -> TaskSpec:
+        """The same, with its script as a blob: a message carries less than a script may be."""
+        if spec.script is None:
+            return spec
+        return spec.replace(script=None, bundle=await self._runtime.put_script(spec.script))
+
     async def _step(self, task: Task) -> None:
+        if task.node != self._rules.name and self._link is not None:
+            await self._tend(task, self._link)
+            return
         if task.stopping and task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY}:
-            await self._store.advance(task.id, Step("stop", "stopped before it started"))
+            await self._advance(task, Step("stop", "stopped before it started"))
             await self._runtime.clear(task.id, task.revision, task.attempt)
             return
         if task.state in {TaskState.CREATED, TaskState.STAGING}:
@@ -226,26 +337,29 @@ class TaskController:
         quick = first and spec.bundle is None and not spec.data
         begin = Step("stage", changes={"attempt": number})
         if first and not quick:
-            await self._store.advance(task.id, begin)
+            await self._advance(task, begin)
         try:
-            await self._runtime.stage(Attempt(task.id, task.revision, number, spec))
+            if self._is_foreign(task):
+                await self._allow(spec)
+            source = task.origin if self._is_foreign(task) else ""
+            await self._runtime.stage(Attempt(task.id, task.revision, number, spec, source))
         except Rejected as error:
             steps = (begin,) if quick else ()
-            await self._store.advance(task.id, *steps, Step("fail", f"{Failure.STAGING}: {error.message}"))
+            await self._advance(task, *steps, Step("fail", f"{Failure.STAGING}: {error.message}"))
             return
         steps = (*((begin,) if quick else ()), Step("prepare"))
         if self._places.locked():
-            await self._store.advance(task.id, *steps)
+            await self._advance(task, *steps)
             return
         async with self._places:
-            started = await self._store.advance(task.id, *steps, Step("start"))
+            started = await self._advance(task, *steps, Step("start"))
             await self._follow(started)
 
     async def _wait_for_a_place(self, task: Task) -> None:
         if self._places.locked():
             await self._store.note(task.id, reason=f"waits for a place: {self._rules.at_once} tasks run here")
         async with self._places:
-            await self._follow(await self._store.advance(task.id, Step("start"), attempt=task.attempt))
+            await self._follow(await self._advance(task, Step("start"), attempt=task.attempt))
 
     async def _follow(self, task: Task) -> None:
         """From the start of the program, or from what became of it meanwhile, to its end."""
@@ -266,9 +380,7 @@ class TaskController:
         if run is None:
             return None
         level = (await self._runtime.ladder()).level
-        await self._store.advance(
-            task.id, Step("run", changes={"started_at": self._clock.wall(), "level": level}), attempt=task.attempt
-        )
+        await self._advance(task, Step("run", changes={"started_at": self._clock.wall(), "level": level}), attempt=task.attempt)
         return run
 
     async def _until_over(self, task: Task, run: Run) -> Facts:
@@ -285,7 +397,7 @@ class TaskController:
         notes = [Step(NOTE, line) for line in await self._runtime.notes(attempt, NOTES_KEPT)]
         step = _last_step(await self._store.get(task.id), attempt.spec, facts)
         if step.event == "again":
-            ended = await self._store.advance(task.id, *notes, step, attempt=attempt.number)
+            ended = await self._advance(task, *notes, step, attempt=attempt.number)
         else:
             figures: dict[str, object] = {
                 "code": facts.code,
@@ -295,7 +407,7 @@ class TaskController:
                 "memory_bytes": facts.memory_bytes,
                 "artifacts": artifacts,
             }
-            ended = await self._store.advance(task.id, *notes, Step(step.event, step.reason, figures), attempt=attempt.number)
+            ended = await self._advance(task, *notes, Step(step.event, step.reason, figures), attempt=attempt.number)
         log.info(
             "task attempt over",
             extra={"task": task.id, "attempt": attempt.number, "state": ended.state, "reason": ended.reason},
