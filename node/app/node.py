@@ -26,7 +26,7 @@ from node.app.peers import TransportFactory, curve_transport
 from node.app.tasks import TaskParts
 from node.clock import Clock
 from node.config import NodeConfig
-from node.model.cluster import LinkReport, NodeReport, NodeState, NodeView, Role
+from node.model.cluster import LINKS_MOST, LinkReport, NodeReport, NodeState, NodeView, Role
 from node.model.member import can_be_dialled
 from node.roles.shared.calibration import calibrate
 from node.roles.shared.known_keys import StoredKeys
@@ -168,8 +168,8 @@ class Node:
         )
 
     def _peers_ready(self) -> int:
-        ready = {view.report.name for view in self._ground.registry.views() if view.state is NodeState.READY}
-        return len(ready - {self.config.node.name})  # a node reports to itself as well
+        registry, own = self._ground.registry, self.config.node.name  # a node reports to itself as well
+        return sum(registry.state(report.name) is NodeState.READY for report in registry.reports() if report.name != own)
 
     async def _meet_neighbours(self) -> None:
         ground = self._ground
@@ -248,7 +248,7 @@ class Node:
             offload=self.config.edge.offload,
             links=tuple(
                 LinkReport(peer=link.peer.name, rtt_ms=link.rtt_s * 1000, bytes_out=link.bytes_out, bytes_in=link.bytes_in)
-                for link in self._links()
+                for link in self._links()[:LINKS_MOST]
             ),
             **self._machine.figures(),
         )

@@ -5,7 +5,7 @@ Every node sends its report with each heartbeat; the cloud's registry keeps the 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, StrictBool, StringConstraints
 
@@ -96,6 +96,9 @@ class LinkReport(Value):
     bytes_in: Count = 0
 
 
+LINKS_MOST: Final = 1024  # of a report; a cloud has more members than that, and tells the first ones
+
+
 class NodeReport(Value):
     """One heartbeat. `boot` counts the starts of the node; `http` is the address its API is advertised at, `address` where
     other nodes may dial it, empty where they cannot; `offload` says whether stages of its own cameras may, must not or
@@ -119,7 +122,7 @@ class NodeReport(Value):
     sources: Annotated[Items[SourceReport], Field(max_length=256)] = ()
     jobs: Annotated[Items[JobReport], Field(max_length=256)] = ()
     offload: Literal["auto", "never", "always"] = "auto"
-    links: Annotated[Items[LinkReport], Field(max_length=1024)] = ()
+    links: Annotated[Items[LinkReport], Field(max_length=LINKS_MOST)] = ()
 
     def service(self, name: str) -> ServiceReport | None:
         """The report of one service, if the node offers it."""

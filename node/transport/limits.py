@@ -42,11 +42,12 @@ CONTROL_MESSAGES: Final = 64  # high-water mark inside libzmq, each way: × CONT
 DATA_MESSAGES: Final = 8  # the same of the data lane: × MESSAGE_BYTES = 64 MiB
 LINKS_PER_PEER: Final = 4  # both sides dialled, and a half-dead old one of each
 CONNECTIONS_PER_KEY: Final = 4  # connections of one key that have a record here; the oldest record goes
+ENDED_CONNECTIONS: Final = 4096  # the newest of them are remembered, × 200 B: what they still had under way opens no new link
 STRIKES: Final = 3  # undecodable messages of one connection until it is cut
 AHEAD_MESSAGES: Final = 2  # of the largest: what a connection may send after its last complete one, encryption included
-GUARD_S: Final = (
-    0.25  # between two looks at that: at 300 MB/s another 75 MB get in, at 10 µs a look 1,000 peers cost 4 % of a core
-)
+GUARD_S: Final = 0.25  # between two looks at that where this process grows: at 300 MB/s another 75 MB get in
+GUARD_MOST_S: Final = 1.0  # and where it does not: at 5 µs a look the 2,000 connections of 1,000 peers cost 1 % of a core
+GROWN_BYTES: Final = 16 * MIB  # what it may grow by in between without a look
 DEADLINE_MS: Final = 600_000  # the longest that a request can keep a handler here: ten minutes
 
 # -- what a cloud passes on between members that have no link to each other

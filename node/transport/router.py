@@ -5,7 +5,9 @@ One ROUTER per lane behind CURVE and the ZAP thread. Rules:
 - the newest control connection of a key that says HELLO is the link, older ones of that key are cut;
 - a data connection joins the link of its key, and goes with it;
 - a connection's end is heard from the monitor, by descriptor. The kernel reuses descriptors, so the monitor is heard out before
-  a new connection is written down: the end of the descriptor's former owner was announced before.
+  a new connection is written down: the end of the descriptor's former owner was announced before;
+- what an ended connection still had under way is passed over: taken for a new one it would strike, and it would end the link of
+  whoever has its descriptor now. Diallers take a new routing id each time.
 """
 
 from __future__ import annotations
@@ -94,6 +96,7 @@ class Router:
         self._most = station.options.most(self._lane)
         self._connections: dict[bytes, Connection] = {}
         self._by_descriptor: dict[int, Connection] = {}
+        self._ended: dict[tuple[bytes, str], None] = {}
         self._guard = Guard(limits.AHEAD_MESSAGES * self._most)
         self._posting: set[Connection] = set()
         self.endpoints: tuple[str, ...] = ()
@@ -128,6 +131,8 @@ class Router:
         """Cuts connections that fill libzmq's memory; runs until it is cancelled."""
         while True:
             await self._clock.sleep(limits.GUARD_S)
+            if not self._guard.is_due(self._clock.monotonic()):
+                continue
             self._monitor.drain()
             self._pump.turn()  # what is complete counts as delivered
             self._guard.check()
@@ -182,6 +187,9 @@ class Router:
         if connection.ended:
             return
         connection.ended = True
+        self._ended[connection.routing_id, connection.key] = None
+        if len(self._ended) > limits.ENDED_CONNECTIONS:
+            del self._ended[next(iter(self._ended))]
         connection.outbox.clear()
         self._posting.discard(connection)
         del self._connections[connection.routing_id]
@@ -235,6 +243,8 @@ class Router:
 
     def _take(self, routing_id: bytes, key: str, descriptor: int) -> Connection | None:
         self._monitor.drain()
+        if (routing_id, key) in self._ended or descriptor not in self._guard:
+            return None
         peer = self._directory.find(key)
         if peer is None:  # admitted a moment ago, taken out since
             return None

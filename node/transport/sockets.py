@@ -43,6 +43,7 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 HANDSHAKE_MS: Final = 4000
 LIBZMQ_HEARTBEAT: Final = (2000, 6000, 8000)  # interval, time-out, TTL in ms: ours sees hung programs, this one dead machines
+ASKED_ONLY: Final = 0  # the interval at a ROUTER: a DEALER's heartbeats carry the TTL after which it is taken for dead here
 REFUSED: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
 ADMITTED: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
@@ -105,6 +106,7 @@ def router_socket(station: Station, lane: Lane, addresses: Sequence[str]) -> Soc
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 0)  # 1 would let a peer take over another one's messages
     socket.setsockopt(zmq.BACKLOG, limits.BACKLOG)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, ASKED_ONLY)
     return socket
 
 
@@ -197,6 +199,11 @@ class Pump:
             self.turning = False
         self.poke()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the last turn has left something to read."""
+        return self._scheduled is not None and not self.turning
+
     def close(self) -> None:
         """Stops watching. Harmless when repeated."""
         if not self._open:
@@ -220,8 +227,10 @@ class Monitor:
         self._pump = Pump(self._socket, self._read, lambda: None, limits.MONITOR_EVENTS)
 
     def drain(self) -> None:
-        """Hears now what has happened already."""
+        """Hears now all that has happened already: in a storm that is more than one turn takes."""
         self._pump.turn()
+        while self._pump.has_more:
+            self._pump.turn()
 
     def close(self) -> None:
         """Ends the monitor; before the watched socket is closed. Harmless when repeated."""

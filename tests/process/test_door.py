@@ -217,6 +217,23 @@ async def test_the_newest_connection_of_a_key_is_the_link(scene: Scene) -> None:
     assert (await call).body.number == 3
 
 
+async def test_what_an_ended_connection_still_had_under_way_opens_no_new_link(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud = await scene.open()
+    old = scene.raw(scene.keys["edge-1"])
+    await old.join("edge-1")
+    await scene.hears("edge-1", up=True)
+    router = cloud._routers[0]
+    (connection,) = router._connections.values()
+    router.drop(connection, "forgotten by the test, not cut", cut=False)  # so that its messages still come
+    await old.say(Message(Kind.PING, 9))
+    new = await scene.joined("edge-2")
+    assert (await new.call("cloud-1", ECHO, Ask(number=8), timeout=5)).body.number == 8
+    assert [link.peer.name for link in cloud.links()] == ["edge-2"]
+    assert "message refused" not in caplog.text
+
+
 async def test_a_silent_peer_is_taken_for_gone(scene: Scene) -> None:
     await scene.open(options=replace(FAST, heartbeat=0.05, suspect_after=0.2))
     silent = scene.raw(scene.keys["edge-1"])

@@ -30,7 +30,7 @@ from node.transport.rpc import Rpc
 from node.transport.sockets import Station, new_context
 
 CLOCK = SystemClock()
-RENEWED_S = 5.0
+RENEWED_S = 2.0  # a real node reports with every heartbeat; a lease holds 15 s
 SOCKETS_EACH = 8  # two lanes, and for each a monitor with two ends
 
 
@@ -125,6 +125,7 @@ async def crowd(cloud: Cloud) -> AsyncIterator[Crowd]:
         for name in cloud.names:
             options = LinkOptions(name)
             rpc = people.rpcs[name] = Rpc(CLOCK, options)
+            rpc.hear(NODE_REPORT, lambda _call, _report: None)
             rpc.answer(MEMBER_ROSTER, lambda _call, _roster: Answer(Received()))
             rpc.watch(lambda _peer, up, name=name: people.heard(name, up))  # type: ignore[misc]
             rpc.start()
@@ -133,7 +134,7 @@ async def crowd(cloud: Cloud) -> AsyncIterator[Crowd]:
             tasks.append(begin(Dealer(station, Dial(cloud.address, cloud.identity.public)).run(), f"dialling of {name}"))
         yield people
     finally:
+        await end(*tasks)  # first: whoever still dials would be back at once
         for rpc in people.rpcs.values():
             await rpc.stop()
-        await end(*tasks)
         context.term()

@@ -59,10 +59,14 @@ class Rosters:
 
     async def run(self) -> None:
         """Sends until cancelled."""
+        everybody: tuple[Card, ...] = ()
+        reachable: tuple[Card, ...] = ()
+        changed = True
         while True:
             self._wake.clear()
-            everybody = self._cards()
-            reachable = tuple(card for card in everybody if card.address)
+            if changed:
+                everybody = self._cards()
+                reachable = tuple(card for card in everybody if card.address)
             async with asyncio.TaskGroup() as sending:
                 for link in self._transport.links():
                     cards = self._for(link.peer, everybody, reachable)
@@ -73,7 +77,9 @@ class Rosters:
             try:
                 async with self._clock.timeout(AGAIN_S):
                     await self._wake.wait()
+                changed = True
             except TimeoutError:
+                changed = False
                 continue
             await self._clock.sleep(GATHER_S)
 
@@ -101,8 +107,8 @@ class Rosters:
         return tuple(card for card in everybody if card.name != peer.name)
 
     def _reported(self, name: str) -> None:
-        view = self._registry.view(name)
-        address = view.report.address if view is not None and can_be_dialled(view.report.address) else ""
+        report = self._registry.report(name)
+        address = report.address if report is not None and can_be_dialled(report.address) else ""
         if self._addresses.get(name, "") != address:
             self._addresses[name] = address
             self._wake.set()

@@ -98,7 +98,7 @@ class QueryScheduler:
     async def _round(self, queries: Sequence[Query], trials: asyncio.TaskGroup) -> None:
         wanted = {query.id for query in queries}
         self._forget_all_but(wanted)
-        by_edge: dict[str, list[Query]] = {view.report.name: [] for view in self._registry.views()}
+        by_edge: dict[str, list[Query]] = {report.name: [] for report in self._registry.reports() if report.jobs}
         for query in queries:
             by_edge.setdefault(query.node, []).append(query)
         async with asyncio.TaskGroup() as edges:
@@ -229,8 +229,7 @@ class QueryScheduler:
             return True
 
     def _node_changed(self, name: str) -> None:
-        view = self._registry.view(name)
-        state = view.state if view else NodeState.LOST
+        state = self._registry.state(name) or NodeState.LOST
         if self._states.get(name) is not state:
             self._states[name] = state
             self._wake.set()

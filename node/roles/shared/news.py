@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from node.clock import Clock
-from node.model.cluster import NodeState, NodeView
+from node.model.cluster import NodeReport, NodeState
 from node.model.document import to_document, write_document
 from node.model.event import Topic
 from node.model.video import QUERY_LIFE, Query
@@ -47,22 +47,22 @@ class NodeNews:
         """Looks for nodes that fell silent; ends by cancellation."""
         while True:
             await self._clock.sleep(LOOK_EVERY)
-            for view in self._registry.views():
-                if self._told.get(view.report.name) != view.state:
-                    self._tell(view)
+            for report in self._registry.reports():
+                state = self._registry.state(report.name)
+                if state is not None and self._told.get(report.name) != state:
+                    self._tell(report, state)
 
     def _changed(self, name: str) -> None:
-        view = self._registry.view(name)
-        if view is not None:
-            self._tell(view)
+        report, state = self._registry.report(name), self._registry.state(name)
+        if report is not None and state is not None:
+            self._tell(report, state)
 
-    def _tell(self, view: NodeView) -> None:
-        report = view.report
-        self._told[report.name] = view.state
+    def _tell(self, report: NodeReport, state: NodeState) -> None:
+        self._told[report.name] = state
         data: dict[str, JsonValue] = {
             "name": report.name,
-            "state": view.state.value,
-            "seen_s": view.seen_s,
+            "state": state.value,
+            "seen_s": self._registry.silent_for(report.name),
             "boot": report.boot,
             "cpu_fraction": report.cpu_fraction,
             "memory_fraction": report.memory_fraction,

@@ -50,12 +50,14 @@ class Registry:
         self._entries: dict[str, _Entry] = {}
         self._watchers: list[Callable[[str], None]] = []
         self._transport: Transport | None = None
+        self._taken: Answer[ReportReply] | None = None
         self.started_at = clock.monotonic()
 
     def register(self, transport: Transport) -> None:
         """Takes the peers' heartbeats; only before the transport starts."""
         self._transport = transport
-        transport.answer(NODE_REPORT, self._report)
+        transport.answer(NODE_REPORT, self._answer)
+        transport.hear(NODE_REPORT, self._hear)
         transport.watch(self._link)
 
     def when_changed(self, watcher: Callable[[str], None]) -> None:
@@ -84,7 +86,16 @@ class Registry:
     def hears(self, name: str) -> bool:
         """Whether nothing speaks against a peer: it reports in time, or has never reported here."""
         entry = self._entries.get(name)
-        return entry is None or self._view(entry, {}).state is NodeState.READY
+        return entry is None or self.state(name) is NodeState.READY
+
+    def reports(self) -> tuple[NodeReport, ...]:
+        """The newest report of every node that has ever reported to this process."""
+        return tuple(entry.report for entry in self._entries.values())
+
+    def state(self, name: str) -> NodeState | None:
+        """How a peer is now, or None where it has never reported to this process."""
+        entry = self._entries.get(name)
+        return self._state(entry, self._clock.monotonic() - entry.seen_at) if entry else None
 
     def silent_for(self, name: str) -> float:
         """Seconds since the node's newest report, or since this process began to listen."""
@@ -93,33 +104,43 @@ class Registry:
 
     def _view(self, entry: _Entry, rtts: dict[str, float]) -> NodeView:
         age = self._clock.monotonic() - entry.seen_at
-        if age >= self._dead_after:
-            state = NodeState.LOST
-        elif age >= self._suspect_after or not entry.linked:
-            state = NodeState.SUSPECT
-        else:
-            state = NodeState.READY
         return NodeView(
-            state=state,
+            state=self._state(entry, age),
             seen_s=age,
             rtt_ms=rtts.get(entry.peer.name),
             fingerprint=entry.peer.fingerprint,
             report=entry.report,
         )
 
-    async def _report(self, call: Call, message: Report) -> Answer[ReportReply]:
-        report = message.report
-        if report.name != call.peer.name or not frozenset(report.roles) <= call.peer.roles:
+    def _state(self, entry: _Entry, age: float) -> NodeState:
+        if age >= self._dead_after:
+            return NodeState.LOST
+        if age >= self._suspect_after or not entry.linked:
+            return NodeState.SUSPECT
+        return NodeState.READY
+
+    def _answer(self, call: Call, message: Report) -> Answer[ReportReply]:
+        self._take(call.peer, message.report)
+        if self._taken is None:  # the same for all: its own report, made anew for a thousand of them, would name each link
+            self._taken = Answer(ReportReply(name=self._here().name, lease=self._lease))
+        return self._taken
+
+    def _hear(self, call: Call, message: Report) -> None:
+        try:
+            self._take(call.peer, message.report)
+        except Forbidden as error:
+            log.warning("report refused", extra={"peer": call.peer.name, "reason": error.message})
+
+    def _take(self, peer: Peer, report: NodeReport) -> None:
+        if report.name != peer.name or not frozenset(report.roles) <= peer.roles:
             raise Forbidden(
-                f"'{call.peer.name}' reported as '{report.name}' with the roles {', '.join(report.roles)}",
+                f"'{peer.name}' reported as '{report.name}' with the roles {', '.join(report.roles)}",
                 hint="the name and the roles of a node are those of its entry in transport.allow",
             )
-        known = self._entries.get(report.name)
-        if known is None:
+        if report.name not in self._entries:
             log.info("node joined", extra={"peer": report.name, "roles": ", ".join(report.roles)})
-        self._entries[report.name] = _Entry(call.peer, report, self._clock.monotonic(), linked=True)
+        self._entries[report.name] = _Entry(peer, report, self._clock.monotonic(), linked=True)
         self._tell(report.name)
-        return Answer(ReportReply(name=self._here().name, lease=self._lease))
 
     def _link(self, peer: Peer, up: bool) -> None:
         entry = self._entries.get(peer.name)

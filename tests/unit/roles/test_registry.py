@@ -76,3 +76,13 @@ async def test_nobody_reports_as_somebody_else(system, claim):
     with pytest.raises(Forbidden, match="reported as"):
         await system.report(**claim)
     assert system.registry.views() == ()
+
+
+async def test_a_note_counts_as_a_report_and_a_false_one_does_not(system, caplog):
+    system.edge.tell("cloud-1", NODE_REPORT, Report(report=a_report("edge-2", Role.EDGE)))
+    system.edge.tell("cloud-1", NODE_REPORT, Report(report=a_report("edge-1", Role.EDGE)))
+    await system.clock.advance(0.0)
+    assert system.state() is NodeState.READY
+    assert system.registry.state("edge-1") is NodeState.READY
+    assert [report.name for report in system.registry.reports()] == ["edge-1"]
+    assert "report refused" in caplog.text

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from node.transport import limits
 from node.transport.guard import AVAILABLE, Guard
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="the kernel does not count what a connection received")
@@ -61,3 +62,13 @@ def test_a_descriptor_that_is_closed_by_now_harms_nobody(ends: tuple[socket.sock
     guard.accepted(receiver.fileno())
     receiver.close()
     assert guard.check() == ()
+
+
+def test_a_look_is_due_when_a_second_has_passed_or_this_process_has_grown() -> None:
+    guard = Guard(AHEAD_BYTES)
+    assert guard.is_due(100.0)
+    assert not guard.is_due(100.5)
+    grown = bytearray(b"x") * (2 * limits.GROWN_BYTES)
+    assert guard.is_due(100.5)
+    del grown
+    assert guard.is_due(100.5 + limits.GUARD_MOST_S)
