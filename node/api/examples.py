@@ -7,6 +7,7 @@ from typing import Final
 
 from node.api.compat.bodies import ChangeConstraint, Join, NodeAddress, SubmitJob, SubmitQuery, SyncResult, UpdatePlan
 from node.api.compat.inputs import ServiceInput
+from node.api.compat.pai import CreateTask
 from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document
 from node.model.federated import DatasetRequest, Refusal, SessionRequest
@@ -51,6 +52,40 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     BlobPull: {"sources": ["edge-1"], "wait": 5.0},
     TokenRequest: {"label": "dashboard on the wall", "scope": "read", "ttl": 3600.0},
     JoinTokenRequest: {"roles": ["edge"], "ttl": 3600.0, "label": "the edge in the lobby"},
+    CreateTask: {
+        "task_name": "test-datagen",
+        "clients": [
+            {
+                "role": "main_client",
+                "addr": "127.0.0.1",
+                "http_port": 8377,
+                "client_config": {"client_type": "alignment_main", "computation_port": 8378},
+            },
+            {
+                "role": "feature_client",
+                "addr": "127.0.0.1",
+                "http_port": 8084,
+                "client_config": {
+                    "client_type": "alignment_data",
+                    "computation_port": 8085,
+                    "raw_data_path": "Splitted_Indexed_Data/credit_default_data1.csv",
+                    "out_data_path": "test-f1",
+                    "columns": ["X1", "X2"],
+                },
+            },
+            {
+                "role": "label_client",
+                "addr": "127.0.0.1",
+                "http_port": 8884,
+                "client_config": {
+                    "client_type": "alignment_data",
+                    "computation_port": 18885,
+                    "raw_data_path": "Splitted_Indexed_Data/credit_default_label.csv",
+                    "out_data_path": "test-l",
+                },
+            },
+        ],
+    },
     DatasetRequest: {"name": "credit-a", "path": "credit_a.csv", "id": "id"},
     Refusal: {"reason": "no contract with bank-b yet"},
     SessionRequest: {

@@ -19,7 +19,7 @@ from aiohttp.http import HttpProcessingError
 from node.api import blobs, description, events, gate, nodes, peers, queries, repeats, results, service, sessions, tasks, tokens
 from node.api.answer import Fresh
 from node.api.callers import Keyring
-from node.api.compat import ALWAYS, GROUP, PREFIXES, video
+from node.api.compat import ALWAYS, GROUP, PREFIXES, pai, video
 from node.api.connections import Connections
 from node.api.polls import Polls
 from node.api.ports import HttpSettings, Ports
@@ -44,7 +44,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     *events.ROUTES,
     *sessions.ROUTES,
 )
-DESCRIBED: Final = (*ROUTES, *(replace(route, path=ALWAYS + route.path) for route in video.ROUTES))
+DESCRIBED: Final = (
+    *ROUTES,
+    *(replace(route, path=ALWAYS + route.path) for route in video.ROUTES),
+    *(replace(route, path=pai.ALWAYS + route.path) for route in pai.ROUTES),
+)
 STOP_TIMEOUT: Final = 0.8  # for requests under way; the framework waits it twice at the most, the promise is 2 s
 KEEPALIVE: Final = 30.0
 MIN_TOKEN: Final = 16
@@ -128,6 +132,8 @@ class HttpServer:
         application[DOOR] = self._door
         seen = repeats.Repeats(self._door.ports.answers)
         originals = [(route, prefix) for prefix in PREFIXES for route in video.ROUTES] if GROUP in self._config.compat else []
+        if pai.GROUP in self._config.compat:
+            originals += [(route, "") for route in pai.ROUTES]
         for route, prefix in [*((route, "") for route in DESCRIBED), *originals]:
             objects = _mount(application, route, prefix + route.path, seen)
             mounted.update(dict.fromkeys(objects, gate.Mounted(route.scope, prefix + route.path, route.group)))

@@ -67,11 +67,12 @@ def dev(  # noqa: PLR0917 - one argument for each option
             from node.cli.demo import run_demo
 
             return run_demo(system, settings, clock, seconds=seconds, out=out, truth=assets.path(folder, "collage.json"))
+        if parties >= BANKS:
+            _open_banks(system, settings)
         click.echo(f"api        {system.url()}/api/v1     token file {system.token_file()}")
         click.echo("try        ecnode status")
         click.echo(f"           ecnode queries submit {_example(system)} --watch")
         if parties >= BANKS:
-            _open_banks(system, settings)
             click.echo(f"           ecnode sessions create {_credit(system)} --accept-all --watch")
         click.echo(f"Ctrl-C ends all of it ({CLOUD} and its edges)")
         sys.stdout.flush()

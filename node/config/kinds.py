@@ -85,8 +85,8 @@ def unbuilt(only: object, instead: str) -> AfterValidator:
 
 
 def _built_group(value: str) -> str:
-    if value != "video":
-        raise ValueError("is not built into this release; 'video' is")
+    if value not in {"video", "pai"}:
+        raise ValueError("is not built into this release; 'video' and 'pai' are")
     return value
 
 

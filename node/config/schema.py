@@ -158,8 +158,8 @@ class HttpConfig(Section):
         TlsConfig(), description="Certificate; not built into this release."
     )
     compat: CompatGroups = Field(
-        ("video",),
-        description="Groups of the originals' routes at the root besides /compat; `video` is built into this release.",
+        ("video", "pai"),
+        description="Groups of the originals' routes at the root besides /compat; this release has `video` and `pai`.",
     )
     compat_open: CompatGroups = Field(
         ("video",),

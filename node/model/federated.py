@@ -52,15 +52,16 @@ DATA_ROLES: Final = frozenset({PartyRole.FEATURE, PartyRole.LABEL})
 class Party(Value):
     """One party as it is asked for: its name in the session, its role, the node that plays it, and its data.
 
-    `dataset` is a registered data set of that node; `columns` are those to use, by name or index, all without any. Where a
-    session only trains, `prepared` is the output folder of the alignment before. `output` is the folder for what alignment
-    writes.
+    `dataset` is a registered data set of that node, or `file` one below its data root that nobody registered; `columns` are
+    those to use, by name or index, all without any. Where a session only trains, `prepared` is the output folder of the
+    alignment before. `output` is the folder for what alignment writes.
     """
 
     name: PartyName
     role: PartyRole
     node: Name
     dataset: DatasetName | Literal[""] = ""
+    file: RelativePath = ""
     columns: Annotated[Items[Column], Field(max_length=COLUMNS_MOST)] = ()
     label: ColumnName | Literal[""] = ""
     prepared: RelativePath = ""
@@ -138,10 +139,10 @@ def _roles_fit(parties: tuple[Party, ...], alignment: object, training: object) 
     if sum(role in DATA_ROLES for role in roles) < 2:
         raise ValueError("at least two parties hold data: feature_client or label_client")
     for party in parties:
-        has_source = party.dataset or (alignment is None and party.prepared)
+        has_source = party.dataset or party.file or (alignment is None and party.prepared)
         if party.role in DATA_ROLES and not has_source:
             raise ValueError(f"party {party.name} names no dataset")
-        if party.role not in DATA_ROLES and (party.dataset or party.columns or party.label):
+        if party.role not in DATA_ROLES and (party.dataset or party.file or party.columns or party.label):
             raise ValueError(f"party {party.name} is {party.role} and has no data")
 
 

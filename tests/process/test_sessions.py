@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -196,6 +197,71 @@ def test_what_cannot_be_is_refused_by_name_and_leaves_nothing(system):
         with pytest.raises(Conflict):
             client.create_session(request("open", steps=10).replace(id=one.id))
         client.stop_session(one.id)
+
+
+def pai(system, method, path, body=None):
+    """What the original's client sends with curl."""
+    token = system.token_file().read_text().strip()
+    content = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    asked = urllib.request.Request(f"{system.url()}{path}", content, headers, method=method)
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return json.load(answer)
+
+
+def pai_client(system, node, role, **config):
+    port = int(system.url(node).rpartition(":")[2])
+    return {"role": role, "addr": "127.0.0.1", "http_port": port, "client_config": {"computation_port": 8085, **config}}
+
+
+def test_a_client_of_the_original_aligns_and_then_trains(system):
+    owners = (("f1", "feature_client", "party-3"), ("f2", "feature_client", "party-4"), ("label", "label_client", "party-5"))
+    main = pai_client(system, "party-1", "main_client", client_type="alignment_main")
+    raw = [
+        pai_client(system, node, role, client_type="alignment_data", raw_data_path="cells.csv", out_data_path=f"test-{name}")
+        for name, role, node in owners
+    ]
+    assert pai(system, "GET", "/queryStatus?task_name=gen") == {"status": "ok", "msg": "NotExist"}
+    assert pai(system, "POST", "/createTask", {"task_name": "gen", "clients": [main, *raw]})["status"] == "ok"
+    assert pai(system, "POST", "/createTask", {"task_name": "gen", "clients": [main, *raw]})["status"] == "err"
+    assert pai(system, "GET", "/queryStatus?task_name=gen")["msg"] == "Created"
+    assert pai(system, "GET", "/queryDataset?task_name=gen") == {"status": "err", "msg": "NotExist"}
+    assert pai(system, "GET", "/startTask?task_name=gen")["status"] == "ok"
+    until(lambda: pai(system, "GET", "/queryStatus?task_name=gen")["msg"] == "Finished", 40)
+    n_train, n_test = pai(system, "GET", "/queryDataset?task_name=gen")["msg"]
+    assert (system.data_root("party-3") / "test-f1" / "train.csv").read_text().count("\n") == n_train + 1
+    wrong = {"task_name": "x", "clients": [main, {**raw[0], "client_config": {"client_type": "alignment_data"}}, raw[1]]}
+    assert pai(system, "POST", "/createTask", wrong) == {
+        "status": "err",
+        "msg": "clients.1.client_config.raw_data_path: is required",
+    }
+    kinds = {"feature_client": "shared_nn_feature", "label_client": "shared_nn_label"}
+    clients = [
+        pai_client(
+            system,
+            "party-1",
+            "main_client",
+            client_type="shared_nn_main",
+            in_dim=30,
+            out_dim=1,
+            layers=[],
+            max_iter=120,
+            test_per_batches=60,
+        ),
+        pai_client(system, "party-2", "crypto_producer", client_type="triplet_producer", listen_clients=[]),
+        *(pai_client(system, node, role, client_type=kinds[role], data_path=f"test-{name}") for name, role, node in owners),
+    ]
+    assert pai(system, "POST", "/createTask", {"task_name": "train", "clients": clients}) == {
+        "status": "ok",
+        "msg": "task train is created",
+    }
+    pai(system, "GET", "/startTask?task_name=train")
+    until(lambda: pai(system, "GET", "/queryStatus?task_name=train")["msg"] == "Finished", 40)
+    record = pai(system, "GET", "/queryRecord?task_name=train")["msg"]
+    assert [row[1] for row in record] == [60, 120]
+    assert record[-1][3] > 0.97
+    assert pai(system, "GET", "/queryTask?task_name=train&query=record&client=-1")["msg"] == record
+    assert pai(system, "GET", "/queryDataset?task_name=train")["msg"] == [n_train, n_test]
 
 
 def test_the_command_line_makes_and_follows_a_session(system, tmp_path):

@@ -89,8 +89,9 @@ class DatasetRegistry:
         """
         dataset = await self._store.get(party.dataset) if party.dataset else None
         folder = self._root.path(party.output) if party.output else memory
+        file = dataset.path if dataset is not None else party.file
         return {
-            "source": str(self._root.path(dataset.path)) if dataset is not None else "",
+            "source": str(self._root.path(file)) if file else "",
             "id": dataset.id if dataset is not None else "",
             "label": (party.label or (dataset.label if dataset is not None else "")) if party.role == "label_client" else None,
             "folder": str(folder),

@@ -16,7 +16,7 @@ from node.clock import Clock, SystemClock
 from node.errors import DeadlineExceeded, EcnodeError, Internal, Invalid, Malformed, StorageFailed
 from node.model.federated import PartyProgress, PartyRole, Record, SessionSpec, Traffic
 from node.model.wire.session import PART_BYTES
-from node.pipeline.federated.prepared import TEST, TRAIN
+from node.pipeline.federated.prepared import TEST, TRAIN, read_order
 from node.pipeline.federated.script import MODEL, Ground, run
 from node.pipeline.federated.table import file_digest, read_table
 from node.roles.shared.channel import BlockingChannel, Header, Message
@@ -39,6 +39,7 @@ class _Party:
         self._spec = spec
         self._epoch = int(settings["epoch"])
         self._folder = Path(settings["memory"])
+        self._prepared = Path(settings["prepared"])
         self._started = float(settings["started_at"])
         self._clock = clock
         self._mail: dict[tuple[str, str, int], bytes] = {}
@@ -72,6 +73,9 @@ class _Party:
     def at(self, stage: str, step: int = 0) -> None:
         now = self._clock.monotonic()
         changed = stage != self._progress.stage
+        order = (read_order(self._folder) or read_order(self._prepared)) if changed else None
+        if order is not None:
+            self._progress = self._progress.model_copy(update={"rows_train": order.train, "rows_test": order.test})
         if self._begun is None or changed:
             self._begun = (now, step)
         self._progress = self._progress.model_copy(update={"stage": stage, "step": step})

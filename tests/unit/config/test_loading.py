@@ -256,8 +256,8 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
     ("setting", "told"),
     [
         ("http.dashboard=true", "leave it false"),
-        ('http.compat=["pai"]', "'video' is"),
-        ('http.compat_open=["tasks"]', "'video' is"),
+        ('http.compat=["talent"]', "'video' and 'pai' are"),
+        ('http.compat_open=["tasks"]', "'video' and 'pai' are"),
         ('http.tls={"cert": "a", "key": "b"}', "put a proxy"),
         ("storage.objects=s3://bucket", "name a folder below data_dir"),
         ('storage.keep={"logs": "14d"}', "no log is deleted"),
