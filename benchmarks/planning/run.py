@@ -185,9 +185,9 @@ class Run:
     def _decide(self, now: float, uid: str, results: tuple[Result, ...], trace: Trace) -> Plan | None:
         info = self._reports.info(now, self._track.in_flight)
         runtime = self._runtime(now, results)
-        begun = time.perf_counter()
+        begun = time.thread_time()
         choice = self._scheduler.plan(uid, STAGES, info, runtime, self._track.constraint)
-        trace.decision_s.append(time.perf_counter() - begun)
+        trace.decision_s.append(time.thread_time() - begun)
         if choice is None:
             return None
         return Plan(epoch=len(trace.decision_s), video_conf=choice[0], flow_mapping=choice[1])

@@ -120,7 +120,7 @@ def rank(offers: Offers, goal: Goal) -> list[Candidate]:
     exact = offers.count() * len(FPS_CHOICES) <= EXACT_PLANS
     found: dict[Resolution, list[Moments]] = {}
     placed: dict[int, Placed] = {}  # by the identity of the chain, which `found` keeps
-    floor = -inf
+    floor, late = -inf, goal.constraint.latency is not None
     for bound, accuracy, fps, resolution in _bounds(offers, goal):
         if bound <= floor:
             break
@@ -138,8 +138,9 @@ def rank(offers: Offers, goal: Goal) -> list[Candidate]:
             chance = held + (BROKEN_WORTH / max(mean / limit, 1.0) if limit > 0.0 else 0.0)
             if worth * chance + little <= floor:
                 continue
-            if goal.in_flight < offered * mean:  # fewer results than pictures: the accuracy is not reached either
-                real = goal.scene.expected(resolution, goal.in_flight / mean, 0.0)
+            if late or goal.in_flight < offered * mean:  # late or lacking results: the accuracy is not reached either
+                age = mean + goal.overhead_s if late else 0.0
+                real = goal.scene.expected(resolution, min(offered, goal.in_flight / mean), age)
                 if goal.worth(real) * chance + ACCURACY_WEIGHT * real <= floor:
                     continue
             if (at := placed.get(id(chain))) is None:

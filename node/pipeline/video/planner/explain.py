@@ -92,6 +92,8 @@ def _cause(look: Look, before: Considered, predicted: Considered) -> str:
         return f"accuracy {before.accuracy:.2f} < {limits.accuracy:g}"
     if predicted.held > before.held + 0.01:
         return f"holds its limit in {predicted.held:.0%} of the frames instead of {before.held:.0%}"
+    if predicted.accuracy < before.accuracy - 0.01:
+        return f"{', '.join(sorted(set(before.places.values())))} would be too busy at {before.video_conf.fps} fps"
     return f"accuracy {predicted.accuracy:.2f} instead of {before.accuracy:.2f}, or for less"
 
 
