@@ -149,11 +149,13 @@ Where two members have no link to each other, a cloud that both are linked with 
   the same cloud makes: a cloud that lies could as well have put the liar into a roster.
 - The target's own directory holds more: a name that is known there must have the same key, and has the roles that it has
   there. Nobody becomes a cloud by a cloud's word, and a member that was revoked has no link to ask over.
-- The cloud could read and change what it passes on. It never unpacks a body, and what must stay between the ends is sealed by
-  them: sessions of federated parties do so, other messages do not.
+- The cloud could read and change what it passes on. It never unpacks a body, and what must stay between the ends is masked or
+  closed by them: sessions of federated parties do so, other messages do not.
 - Deadlines are those of the asker. At the cloud a member's relayed requests are at most half of the calls in flight, and
   {limits.RELAYED_BYTES // limits.MIB} MiB; all members' together {limits.RELAYED_BYTES_ALL // limits.MIB} MiB.
-- `transport.relay = false` ends it: at a cloud for its members, at a member for itself."""
+- `transport.relay = false` ends it: at a cloud for its members, at a member for itself.
+
+What the parties of a private session learn of each other's data: [sessions.md](sessions.md)."""
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
