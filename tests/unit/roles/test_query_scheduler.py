@@ -511,7 +511,8 @@ async def test_stages_leave_a_node_that_fails_them(system):
     assert edge.plans[0].plan.flow_mapping[stage].node != place.node
 
 
-async def test_a_planner_that_breaks_over_one_query_keeps_no_other_waiting(system):
+async def test_one_failing_job_stops_the_tick_for_all(system):
+    """A planner that breaks over one query keeps no other waiting."""
     cloud, edge = system
     broken = await started(cloud, edge)
     cloud.planner.breaks_for.add(broken.id)
