@@ -12,7 +12,7 @@ from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document
 from node.model.federated import DatasetRequest, Refusal, SessionRequest
 from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
-from node.model.task import TaskChange, TaskRequest
+from node.model.task import TaskChange, TaskRequest, TaskSpec
 from node.model.value import Value
 from node.model.video import Constraint, QueryRequest
 
@@ -32,6 +32,7 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
         "constraint": {"delay": 0.3, "accuracy": 0.85},
     },
     TaskRequest: {"name": "hello", "script": "print('hello')", "limits": {"wall_s": 60.0}},
+    TaskSpec: {"script": "print('hello again')"},
     TaskChange: {"description": "trains on the digits of May"},
     Constraint: {"delay": 0.5},
     SubmitQuery: _SUBMITTED,

@@ -18,7 +18,7 @@ from node.model.cluster import NodeReport, NodeView, ServiceReport
 from node.model.decision import Decision
 from node.model.federated import Dataset, DatasetRequest, Record, Session, SessionEvent, SessionRequest
 from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
-from node.model.task import Task, TaskChange, TaskEvent, TaskRequest, TaskState
+from node.model.task import Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.video import (
     Constraint,
     Event,
@@ -149,6 +149,9 @@ class Tasks(Protocol):
         """The task under other words; Stale where `version` is not its present one."""
 
     async def stop(self, ref: str) -> Task: ...
+
+    async def revise(self, ref: str, spec: TaskSpec) -> Task:
+        """The task, which is to do something else; Conflict where it is over."""
 
     async def retry(self, ref: str) -> tuple[Task, bool]:
         """A new task that does what another did; Conflict while that is under way."""

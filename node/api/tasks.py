@@ -22,7 +22,7 @@ from node.api.reading import kept_by_clouds, read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import Busy, Conflict, EcnodeError, Forbidden, NotBuilt, NotFound, Stale, StorageFailed, Unavailable
 from node.model.document import LogQuery, TasksQuery, to_document
-from node.model.task import TASK_LIFE, Task, TaskChange, TaskEvent, TaskRequest
+from node.model.task import TASK_LIFE, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec
 from node.roles.shared.events import encode
 
 MAX_REF: Final = 200
@@ -88,6 +88,13 @@ async def describe(request: web.Request) -> web.Response:
 async def stop(request: web.Request) -> web.Response:
     """Recorded first, then everything that the task has started ends; a task that is over stays as it is."""
     return document(await tasks_of(request).stop(ref_of(request)))
+
+
+async def revise(request: web.Request) -> web.Response:
+    """What it will do is made ready first; where that fails the present revision runs on. Then that ends, the next begins."""
+    spec = await read_body(request, TaskSpec)
+    task = await tasks_of(request).revise(ref_of(request), spec)
+    return document(task, status=202)
 
 
 async def retry(request: web.Request) -> web.Response:
@@ -251,6 +258,17 @@ ROUTES: Final = (
         reply=Task,
         answers=(202,),
         raises=(*_NAMED, Forbidden),
+    ),
+    Route(
+        "POST",
+        f"{_ONE}/revisions",
+        Scope.SUBMIT,
+        revise,
+        "Have a task do something else.",
+        body=TaskSpec,
+        reply=Task,
+        answers=(202,),
+        raises=(*_NAMED, Forbidden, NotBuilt),
     ),
     Route(
         "GET", f"{_ONE}/history", Scope.READ, history, "The steps of a task's life.", reply=TaskEvent, many=True, raises=_NAMED

@@ -181,6 +181,22 @@ def retry(settings: Settings, ref: str) -> None:
     _after(settings, ref, Client.retry_task)
 
 
+@tasks.command()
+@click.argument("ref")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--arg", "pairs", metavar="KEY=VALUE", multiple=True, help="Set a value of the config; may be repeated.")
+@click.option("--entry", default="main.py", help="The file of an archive that is run.")
+@output_option
+@pass_settings
+def update(settings: Settings, ref: str, file: Path, pairs: tuple[str, ...], entry: str) -> None:
+    """Have a task run FILE instead, under the same id; where FILE cannot be made ready it runs on as it is."""
+    with settings.connect() as client:
+        task = client.revise_task(ref, {**_program(settings, client, file, entry), "config": _pairs(pairs)})
+    settings.say(f"task {task.id}: revision {task.revision + 1} follows")
+    if settings.output != "table":
+        _show(settings, task)
+
+
 def _after(settings: Settings, ref: str, call: Callable[[Client, str], Task]) -> None:
     with settings.connect() as client:
         task = call(client, ref)

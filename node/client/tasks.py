@@ -35,6 +35,10 @@ class TaskCalls(StreamCalls):
         body = {field: value for field, value in to_document(change).items() if field in change.model_fields_set}
         return from_document(Task, self._send("PATCH", _path(ref), body))
 
+    def revise_task(self, ref: str, spec: Document) -> Task:
+        """Has a task do something else."""
+        return from_document(Task, self._send("POST", f"{_path(ref)}/revisions", spec))
+
     def stop_task(self, ref: str) -> Task:
         """Stops a task."""
         return from_document(Task, self._send("POST", f"{_path(ref)}/stop", None))

@@ -63,6 +63,7 @@ TASK_LIFE: Final[LifeCycle[TaskState]] = LifeCycle(
         (TaskState.STARTING, "run"): TaskState.RUNNING,
         (TaskState.RUNNING, "finish"): TaskState.FINISHED,
         **{(state, "again"): TaskState.CREATED for state in _LIVE[1:]},
+        **{(state, "revise"): TaskState.CREATED for state in _LIVE},
         **{(state, "fail"): TaskState.FAILED for state in _LIVE},
         **{(state, "stop"): TaskState.STOPPED for state in _LIVE},
     },

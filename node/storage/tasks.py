@@ -41,6 +41,9 @@ _CREATE: Final = insertion(TaskRow, leave_out="number", ignore=True)
 _ADD_EVENT: Final = insertion(TaskEventRow, leave_out="number")
 _STORED: Final = compiled(TaskRow.select(TaskRow.number, TaskRow.request, *_FIELDS).where(_id == slot("id")))
 _SPEC: Final = compiled(TaskRow.select(TaskRow.spec).where(_id == slot("id")))
+_NEXT: Final = compiled(TaskRow.select(column(TaskRow, "next")).where(_id == slot("id")))
+_SET_NEXT: Final = compiled(TaskRow.update({column(TaskRow, "next"): slot("spec")}).where(_id == slot("id")))
+_TAKE_NEXT: Final = 'UPDATE "tasks" SET "spec" = "next", "next" = NULL WHERE "id" = :id'
 _LIVE: Final = compiled(TaskRow.select(*_FIELDS).where(_IS_LIVE).order_by(TaskRow.number).limit(slot("limit")))
 _LIVE_COUNT: Final = compiled(TaskRow.select(fn.COUNT(TaskRow.number)).where(_IS_LIVE))
 _NEWEST: Final = compiled(TaskRow.select(_id).order_by(TaskRow.number.desc()).limit(slot("limit")))
@@ -137,6 +140,20 @@ class Tasks:
         now = self._clock.wall()
         return self.told(await self._database.write(lambda it: _describe(it, id, change, version, now)))
 
+    async def revise(self, id: str, spec: TaskSpec) -> Task:
+        """Keeps what the next revision does, until `take_next`; Conflict if the task is final, or is about to stop."""
+        return self.told(await self._database.write(lambda it: _revise(it, id, spec)))
+
+    async def next(self, id: str) -> TaskSpec | None:
+        """What the next revision will do, where there is to be one."""
+        row = await self._database.read(lambda it: it.row(_NEXT, id=id))
+        return None if row is None or row[0] is None else parse(TaskSpec, text(row, 0))
+
+    async def take_next(self, id: str) -> Task:
+        """The task at the beginning of its next revision, in place of the end of the present one."""
+        now = self._clock.wall()
+        return self.told(await self._database.write(lambda it: _take_next(it, id, now)))
+
     async def get(self, id: str) -> Task:
         """The task; NotFound if there is none."""
         return await self._database.read(lambda it: _stored(it, id)[1])
@@ -181,7 +198,7 @@ def _create(connection: Writing, task: Task, request: TaskRequest) -> tuple[Task
     if connection.number(_LIVE_COUNT, **_LIVE_STATES) >= LIVE_MOST:
         raise Busy(f"{LIVE_MOST} tasks are under way already", hint="stop some of them, or wait until they end")
     spec = TaskSpec(**{name: value for name, value in request if name in TaskSpec.model_fields})
-    connection.change(_CREATE, request=asked, spec=spec.model_dump_json(exclude_defaults=True), **encode(task))
+    connection.change(_CREATE, request=asked, spec=_written(spec), next=None, **encode(task))
     _record(connection, _stored(connection, task.id)[0], task, "create", task.created_at)
     return task, True
 
@@ -224,6 +241,10 @@ def _stop_of(connection: Writing, id: str, origin: str, now: float) -> Task | No
     if before.state in TASK_LIFE.terminal:
         return None
     return _keep(connection, number, before, before.replace(stopping=True, updated_at=now))
+
+
+def _written(spec: TaskSpec) -> str:
+    return spec.model_dump_json(exclude_defaults=True)
 
 
 def _record(connection: Writing, number: int, task: Task, event: str, now: float) -> None:
@@ -281,6 +302,23 @@ def _note(connection: Writing, id: str, changes: dict[str, object], now: float) 
     if before.state in TASK_LIFE.terminal:
         raise Conflict(f"task {id} is {before.state}, nothing can be changed in it", hint="submit it again")
     return _keep(connection, number, before, before.replace(updated_at=now, **changes))
+
+
+def _revise(connection: Writing, id: str, spec: TaskSpec) -> Task:
+    _, task = _stored(connection, id)
+    if task.state in TASK_LIFE.terminal or task.stopping:
+        raise Conflict(f"task {id} is {'about to stop' if task.stopping else task.state}", hint="submit another task")
+    connection.change(_SET_NEXT, id=id, spec=_written(spec))
+    return task
+
+
+def _take_next(connection: Writing, id: str, now: float) -> Task:
+    changes: dict[str, object] = {"attempt": 0, "started_at": None, "code": None, "signal": None, "limit": None}
+    task = _stored(connection, id)[1]
+    step = Step("revise", f"revision {task.revision} ended for the next", {**changes, "revision": task.revision + 1})
+    after = _advance(connection, id, (step,), None, now)
+    connection.change(_TAKE_NEXT, id=id)
+    return after
 
 
 def _describe(connection: Writing, id: str, change: TaskChange, version: int | None, now: float) -> Task:

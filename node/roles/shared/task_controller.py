@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Rejected, Unavailable
+from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotBuilt, NotFound, Rejected, Unavailable
 from node.model.process import Facts
 from node.model.task import TASK_LIFE, Failure, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.value import new_id
@@ -57,6 +57,7 @@ class TaskController:
         self._rules = rules
         self._link = link
         self._bells: dict[str, asyncio.Event] = {}  # of tasks that run elsewhere
+        self._revising = asyncio.Lock()
         self._places = asyncio.Semaphore(rules.at_once)
         self._driven: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[str, Run] = {}
@@ -169,8 +170,31 @@ class TaskController:
             self._group.create_task(self._stop_run(id, run), name=f"stop of {id}")
 
     async def _stop_run(self, id: str, run: Run) -> None:
-        if (await self._store.get(id)).stopping:
+        if await self._is_to_end(id):
             run.stop(grace=STOP_GRACE)
+
+    async def _is_to_end(self, id: str) -> bool:
+        return (await self._store.get(id)).stopping or await self._store.next(id) is not None
+
+    async def revise(self, ref: str, spec: TaskSpec) -> Task:
+        """Has the task do something else under the same id. What it will do is made ready first: where that fails, the present
+        revision runs on. Then that is ended, and the next one begins.
+
+        Raises:
+            Conflict: the task is over, or about to stop.
+            NotBuilt: it runs on another node.
+        """
+        task = await self.get(ref)
+        if task.node != self._rules.name:
+            raise NotBuilt(f"a task on {task.node} cannot be changed from here", hint="stop it and submit another one")
+        await self._runtime.has(spec)
+        await self._allow(spec)
+        async with self._revising:
+            await self._runtime.clear(task.id, task.revision + 1, 1)
+            await self._runtime.stage(Attempt(task.id, task.revision + 1, 1, spec))
+            task = await self._store.revise(task.id, spec)
+        self.look(task.id, waits=task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY})
+        return task
 
     async def retry(self, ref: str) -> tuple[Task, bool]:
         """A new task that does what the present revision of another did; Conflict while that is under way."""
@@ -323,6 +347,12 @@ class TaskController:
             await self._advance(task, Step("stop", "stopped before it started"))
             await self._runtime.clear(task.id, task.revision, task.attempt)
             return
+        if (
+            task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY}
+            and await self._store.next(task.id) is not None
+        ):
+            await self._store.take_next(task.id)
+            return
         if task.state in {TaskState.CREATED, TaskState.STAGING}:
             await self._stage(task)
         elif task.state is TaskState.READY:
@@ -386,7 +416,7 @@ class TaskController:
     async def _until_over(self, task: Task, run: Run) -> Facts:
         self._runs[task.id] = run
         try:
-            if (await self._store.get(task.id)).stopping:
+            if await self._is_to_end(task.id):
                 run.stop(grace=STOP_GRACE)
             return await run.wait()
         finally:
@@ -394,6 +424,11 @@ class TaskController:
 
     async def _end(self, task: Task, attempt: Attempt, facts: Facts) -> None:
         artifacts = await self._runtime.artifacts(attempt)
+        asked_to_stop = (await self._store.get(task.id)).stopping
+        if not asked_to_stop and await self._store.next(task.id) is not None:
+            await self._store.take_next(task.id)
+            await self._runtime.clear(task.id, attempt.revision, attempt.number)
+            return
         notes = [Step(NOTE, line) for line in await self._runtime.notes(attempt, NOTES_KEPT)]
         step = _last_step(await self._store.get(task.id), attempt.spec, facts)
         if step.event == "again":

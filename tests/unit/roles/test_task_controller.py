@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tasking import CLOCK, Desk
 
-from node.errors import Conflict, Forbidden, NotFound, Stale
-from node.model.task import TaskChange, TaskRequest, TaskState
+from node.errors import Conflict, Forbidden, Malformed, NotFound, Stale
+from node.model.task import TaskChange, TaskRequest, TaskSpec, TaskState
 from node.model.value import new_id
 from node.roles.shared.task_controller import Rules
 from node.roles.shared.task_runtime import Attempt
@@ -238,3 +238,37 @@ async def test_a_retry_is_a_new_task_that_does_the_same(desk: Desk) -> None:
     assert new
     await desk.until(other.id)
     assert await desk.log(other.id) == "again\n"
+
+
+async def test_a_revision_takes_the_place_of_what_runs_under_the_same_id(desk: Desk) -> None:
+    task = await desk.submit(SLEEP)
+    await desk.said(task.id, "up")
+    await desk.controller.revise(task.id, TaskSpec(script="print('second')"))
+    ended = await desk.until(task.id)
+    assert (ended.state, ended.revision, ended.attempt, ended.code) == ("finished", 2, 1, 0)
+    assert await desk.log(task.id) == "second\n"
+    with pytest.raises(Conflict):
+        await desk.controller.revise(task.id, TaskSpec(script="print('third')"))
+
+
+async def test_a_revision_that_cannot_be_made_ready_leaves_the_present_one_running(desk: Desk) -> None:
+    (desk.root / "bad").write_bytes(b"PK\x03\x04 cut")
+    blob = await desk.blobs.put(desk.root / "bad")
+    task = await desk.submit(SLEEP)
+    await desk.said(task.id, "up")
+    with pytest.raises(Malformed):
+        await desk.controller.revise(task.id, TaskSpec(bundle=blob.id))
+    present = await desk.store.tasks.get(task.id)
+    assert (present.state, present.revision) == ("running", 1)
+
+
+async def test_a_node_that_died_between_the_order_and_the_change_makes_it_in_its_next_life(desk: Desk) -> None:
+    task = await desk.submit(SLEEP)
+    await desk.said(task.id, "up")
+    await desk.until(task.id, "running")
+    await desk.store.tasks.revise(task.id, TaskSpec(script="print('second')"))
+    await desk.die()
+    await desk.live()
+    ended = await desk.until(task.id)
+    assert (ended.state, ended.revision) == ("finished", 2)
+    assert await desk.log(task.id) == "second\n"

@@ -23,6 +23,7 @@ ROWS_BEFORE: dict[int, tuple[str, ...]] = {
     7: ("INSERT INTO counters VALUES ('boot', 7)",),
     8: ("INSERT INTO counters VALUES ('boot', 7)",),
     9: ("INSERT INTO counters VALUES ('boot', 7)",),
+    10: ("INSERT INTO counters VALUES ('boot', 7)",),
 }
 
 
