@@ -137,7 +137,7 @@ class Dispatcher:
         work.task = asyncio.get_running_loop().create_task(self._serve(work, answer))
         self._tasks.add(work.task)
         self._deadlines.add(work, work.request.deadline)
-        work.task.add_done_callback(partial(self._ended, work))
+        work.task.add_done_callback(partial(self._ended, work, answer))
 
     def hear(self, link: Link, note: Message) -> None:
         """Passes a note on; one that nobody here wants, or whose time is over, is dropped.
@@ -210,12 +210,15 @@ class Dispatcher:
     def _reply_error(self, link: Link, request: Message, lane: Lane, error: EcnodeError) -> None:
         self.reply(link, _error(request, error), lane)
 
-    def _ended(self, work: _Work, task: asyncio.Task[None]) -> None:
+    def _ended(self, work: _Work, answer: Awaitable[Answer[Value]], task: asyncio.Task[None]) -> None:
         peer = work.link.peer.name
         self._deadlines.remove(work)
         self._tasks.discard(task)
         count_down(self._serving, peer)
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled():
+            if asyncio.iscoroutine(answer):
+                answer.close()  # cancelled before its first step, it would complain that nobody ever waited for it
+        elif task.exception() is not None:
             log.error("answer not sent", extra={"peer": peer}, exc_info=task.exception())
 
 

@@ -10,7 +10,7 @@ import pytest
 import zmq
 import zmq.asyncio
 from founding import Founding
-from lossy import NOTE, Note
+from lossy import NOTE, Note, noted
 from peers import CLOCK, ECHO, Ask, Raw
 
 from node.errors import Conflict, Forbidden, Malformed, NotFound, PeerRefused, PeerUnreachable
@@ -283,6 +283,53 @@ async def test_the_cloud_changes_its_key_and_its_members_come_back(founding: Fou
     again = await edge.start()  # it knows the old key by its config and the new one by its store
     await edge.ups.hears("cloud-1", within=10)
     assert (await again.call("cloud-1", ECHO, Ask(number=3), timeout=5)).body.number == 3
+
+
+async def test_a_change_of_the_cloud_s_key_loses_nothing_that_is_under_way(founding: Founding) -> None:
+    await at_a_place_of_its_own(founding)
+    edge = founding.newcomer("edge-1")
+    await edge.register(await founding.token())
+    transport = await edge.start()
+    await edge.ups.hears("cloud-1")
+    await founding.members.change_key(switch=False)
+    await until_only(founding, ())
+    before, address = founding.key.public, founding.address
+    over = asyncio.Event()
+    accepted, answered, told = 0, 0, 0
+
+    async def deliver() -> None:
+        nonlocal accepted
+        while not over.is_set():
+            await edge.delivery.send("cloud-1", NOTE, Note(number=accepted))
+            accepted += 1
+            await CLOCK.sleep(0.005)
+
+    async def ask() -> None:
+        nonlocal answered, told
+        while not over.is_set():
+            try:
+                reply = await transport.call("cloud-1", ECHO, Ask(number=answered), timeout=5)
+                assert reply.body.number == answered
+                answered += 1
+            except PeerUnreachable:  # what was under way is told to whoever asked, at once
+                told += 1
+                await CLOCK.sleep(0.05)
+
+    async with asyncio.TaskGroup() as under_way:
+        under_way.create_task(deliver())
+        under_way.create_task(ask())
+        while answered < 20 or accepted < 3:
+            await CLOCK.sleep(0.005)
+        await founding.close()
+        await founding.open(listen=address)
+        assert founding.key.public != before
+        await edge.ups.hears("cloud-1", within=10)
+        over.set()
+    async with CLOCK.timeout(10):
+        while edge.delivery.waiting:
+            await CLOCK.sleep(0.01)
+    assert await noted(founding.store) == list(range(accepted))
+    assert told > 0
 
 
 async def at_a_place_of_its_own(founding: Founding) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lossy import CREATE, NOTE, note
 from peers import CLOCK, ECHO, FAST, echo
 
 from node.model.cluster import NodeReport, Role
@@ -78,6 +79,8 @@ class Newcomer:
         transport = ZmqTransport(self.key, directory, [listen] if listen else [], dials, CLOCK, options)
         transport.answer(ECHO, echo)
         transport.watch(self.ups)
+        self.delivery = await Delivery.open(store, transport, CLOCK, 1, max_message=options.max_message)
+        founding.stack.push_async_callback(self.delivery.stop)
 
         def address() -> str:
             return transport.endpoints[0] if transport.endpoints else ""
@@ -106,6 +109,7 @@ class Founding:
         """Opens the store and the door; again after `close`, as a restart would."""
         self.key = load_or_create(self.folder / "identity.key")
         self.store: Store = await open_store("sqlite:///node.db", self.folder, CLOCK)
+        await self.store.queries._database.write(lambda it: it.change(CREATE))
         boot = await self.store.cluster.next_boot()
         self.directory = Directory(allowed)
         self.ups = Ups()
@@ -120,6 +124,7 @@ class Founding:
         succession = Succession(self.folder / "identity.key", rosters)
         limit = options.max_message
         self.delivery = await Delivery.open(self.store, self.transport, CLOCK, boot, max_message=limit)
+        self.delivery.answer(NOTE, note)
         members, knocks, drop = self.store.members, self.directory.knocks, self.delivery.drop
         self.members = Membership(admission, members, knocks, CLOCK, succession, drop)
         self.members.register(self.transport)
