@@ -17,7 +17,7 @@ from pathlib import Path
 from parts.report import Bar, Row, row, show
 
 from node.pipeline.federated.psi.keyed import check_places, hidden, intersection, tags_of
-from node.pipeline.federated.split import is_for_test, shuffled
+from node.pipeline.federated.split import is_for_test, marks_of, shuffled
 from node.pipeline.federated.table import read_table
 
 
@@ -37,9 +37,9 @@ def aligned(lists: list[list[str]]) -> float:
     found = []
     for ids, rows in zip(lists, chosen, strict=True):
         common = [ids[row] for row in rows]
-        order = shuffled(common, "seed")
-        found.append([common[place] for place in order])
-        is_for_test(found[-1], "seed", 0.2)
+        marks = marks_of(common, "seed")
+        is_for_test(marks, 0.2)
+        found.append([common[place] for place in shuffled(marks)])
     took = cpu() - began
     assert found[0] == found[1], "both have the same rows in the same order"
     assert len(found[0]) == len(lists[0]) // 2

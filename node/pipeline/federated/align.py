@@ -14,7 +14,7 @@ from node.pipeline.federated.agreement import SessionKey
 from node.pipeline.federated.party import Party
 from node.pipeline.federated.prepared import Order, write_prepared
 from node.pipeline.federated.psi.keyed import TAG_BYTES, check_places, hidden, intersection, read_tags, tags_of
-from node.pipeline.federated.split import is_for_test, shuffled
+from node.pipeline.federated.split import is_for_test, marks_of, shuffled
 from node.pipeline.federated.table import Table
 
 
@@ -55,7 +55,9 @@ def align_as_owner(
     if len(answer) % 8:
         raise Malformed("the main client's choice of rows is cut off")
     chosen = check_places(np.frombuffer(answer, "<i8").astype(np.int64), rows)
-    chosen = chosen[shuffled([table.ids[row] for row in chosen], wanted.split_seed)]
+    marks = marks_of((table.ids[row] for row in chosen), wanted.split_seed)
+    order = shuffled(marks)
+    chosen, marks = chosen[order], marks[order]
     digest = hashlib.sha256(tags[chosen].astype("<u8").tobytes()).digest()
     for other in others:
         party.say(other, "order", 0, digest)
@@ -68,6 +70,6 @@ def align_as_owner(
             hint="check that the id columns hold the same kind of id, or lower alignment.min_intersection",
         )
     aligned = table.picked(chosen, table.names)
-    tested = is_for_test(aligned.ids, wanted.split_seed, wanted.fraction)
+    tested = is_for_test(marks, wanted.fraction)
     folder, name = target
     return write_prepared(folder, name, aligned, tested, digest.hex())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from node.errors import Invalid, StorageFailed
@@ -33,7 +34,7 @@ class Order(Value):
     test: Count
 
 
-def write_prepared(folder: Path, name: str, aligned: Table, tested: list[bool], digest: str) -> Order:
+def write_prepared(folder: Path, name: str, aligned: Table, tested: NDArray[np.bool_], digest: str) -> Order:
     """Writes an alignment's files, `order.json` last, so that a folder that has it is complete; blocks.
 
     Raises:
@@ -44,11 +45,10 @@ def write_prepared(folder: Path, name: str, aligned: Table, tested: list[bool], 
         (folder / ORDER).unlink(missing_ok=True)
     except OSError as error:
         raise StorageFailed(f"{folder.name} cannot be used: {error.strerror}") from error
-    mask = np.array(tested, bool)
     write_table(aligned, folder / f"{name}_aligned.csv")
-    write_table(aligned.picked(np.nonzero(~mask)[0], aligned.names), folder / TRAIN)
-    write_table(aligned.picked(np.nonzero(mask)[0], aligned.names), folder / TEST)
-    order = Order(digest=digest, train=int(np.sum(~mask)), test=int(np.sum(mask)))
+    write_table(aligned.picked(np.nonzero(~tested)[0], aligned.names), folder / TRAIN)
+    write_table(aligned.picked(np.nonzero(tested)[0], aligned.names), folder / TEST)
+    order = Order(digest=digest, train=int(np.sum(~tested)), test=int(np.sum(tested)))
     write_text(folder / ORDER, order.model_dump_json())
     return order
 

