@@ -21,7 +21,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from node import __version__
 from node.api.answer import encode
-from node.api.compat import GROUP
+from node.api.compat import GROUPS
 from node.api.examples import EXAMPLES
 from node.api.problem import OriginalFailure, ProblemDetails
 from node.api.repeats import HEADER, KEY
@@ -60,7 +60,7 @@ def describe(routes: tuple[Route, ...], open_groups: frozenset[str] = frozenset(
     return {
         "openapi": "3.1.1",
         "info": {"title": "ecnode", "version": __version__, "description": _INTRODUCTION},
-        "tags": [{"name": f"compat/{GROUP}", "description": _COMPAT}],
+        "tags": [{"name": f"compat/{group.name}", "description": group.story} for group in GROUPS],
         "paths": paths,
         "components": {
             "schemas": found,
@@ -81,10 +81,6 @@ _SECURITY: Final = (
     "The node's own token, in its data directory, holds them all."
 )
 _IN_QUERY: Final = "The same token; the originals' routes take it here as well, for their clients send no headers."
-_COMPAT: Final = (
-    "The routes of the original video system, for its clients. They stand under this path always, and where `http.compat` names"
-    " them also at the original's own paths, without the prefix. A refusal is JSON with `status` 1 and `error`."
-)
 
 
 def _models(routes: Sequence[Route]) -> set[type[Value]]:
@@ -265,7 +261,7 @@ def _prose(text: str) -> str:
 
 
 def _preface(resource: str) -> str:
-    return f"<p>{_prose(_COMPAT)}</p>" if resource == f"compat/{GROUP}" else ""
+    return "".join(f"<p>{_prose(group.story)}</p>" for group in GROUPS if resource == f"compat/{group.name}")
 
 
 def _chapter(route: Route) -> str:

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from node.api.compat.bodies import ChangeConstraint, Join, NodeAddress, SubmitJob, SubmitQuery, SyncResult, UpdatePlan
+from node.api.compat.bodies import (
+    ChangeConstraint,
+    CreatePlot,
+    Join,
+    NodeAddress,
+    SubmitJob,
+    SubmitQuery,
+    SyncResult,
+    UpdatePlan,
+)
 from node.api.compat.inputs import ServiceInput
 from node.api.compat.pai import CreateTask
 from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document
 from node.model.federated import DatasetRequest, Refusal, SessionRequest
 from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
+from node.model.plot import PlotRequest
 from node.model.task import TaskChange, TaskRequest, TaskSpec
 from node.model.value import Value
 from node.model.video import Constraint, QueryRequest
@@ -35,6 +45,14 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     TaskSpec: {"script": "print('hello again')"},
     TaskChange: {"description": "trains on the digits of May"},
     Constraint: {"delay": 0.5},
+    PlotRequest: {"name": "first plot", "ksize": 32, "labels": {"site": "hq"}, "dest_path": "/farm/plots"},
+    CreatePlot: {
+        "task_id": "7d9f1c8e0b2a4d5e8f3a6b1c2d4e5f60",
+        "ksize": 32,
+        "threads": 4,
+        "buffer": 3390,
+        "dest_type": "local",
+    },
     SubmitQuery: _SUBMITTED,
     SubmitJob: _SUBMITTED,
     ChangeConstraint: {"query_id": "GLOBAL_ID_1", "user_constraint": {"delay": 0.5}},

@@ -18,6 +18,7 @@ from node.model.cluster import NodeReport, NodeView, ServiceReport
 from node.model.decision import Decision
 from node.model.federated import Dataset, DatasetRequest, Record, Session, SessionEvent, SessionRequest
 from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
+from node.model.plot import Plot, PlotAnswer, PlotRequest, PlotState, PlotStatus, PlotStep
 from node.model.task import Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.video import (
     Constraint,
@@ -32,6 +33,7 @@ from node.model.video import (
     VideoConf,
 )
 from node.model.wire.compute import StageCall
+from node.model.wire.plot import PlotLogReply, PlotLogRequest
 from node.roles.shared.events import EventBus
 from node.storage.blobs import BlobStore
 
@@ -161,6 +163,37 @@ class Tasks(Protocol):
 
     async def log_grown(self, id: str, offset: int) -> Task:
         """The task, once its log is longer than `offset`, another attempt has begun, or it is over."""
+
+
+class Plots(Protocol):
+    """The plots of a cloud. `ref` is an id, a unique prefix of one, a task_id, a name or `@last`.
+
+    Raises:
+        NotFound, Conflict: nothing, or more than one thing, has that ref.
+    """
+
+    async def create(self, request: PlotRequest) -> tuple[Plot, bool]:
+        """The stored plot and whether it is new; the same id or task_id and content again is not an error."""
+
+    async def get(self, ref: str) -> PlotStatus: ...
+
+    async def list(self, state: PlotState | None, limit: int, after: str | None) -> tuple[PlotStatus, ...]:
+        """Newest first, behind the id `after`."""
+
+    async def steps(self, ref: str) -> Sequence[PlotStep]: ...
+
+    async def stop(self, ref: str) -> PlotAnswer:
+        """Ends a plot; that of a whole id which nobody knows yet is remembered for its create."""
+
+    async def suspend(self, ref: str, *, suspended: bool) -> Plot: ...
+
+    async def refresh(self, ref: str) -> PlotStatus:
+        """As `get`, once the talent has read its log to the end."""
+
+    async def logs(self, ref: str, request: PlotLogRequest) -> tuple[bytes, PlotLogReply]:
+        """A part of a plot's log, from its talent; the plot is the one of `ref`."""
+
+    def talents(self) -> tuple[NodeView, ...]: ...
 
 
 class Nodes(Protocol):
@@ -323,7 +356,7 @@ class DatasetShelf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything behind the door; `queries`, `tasks` and `members` are None on a node without the role cloud.
+    """Everything behind the door; `queries`, `tasks`, `plots` and `members` are None on a node without the role cloud.
 
     Without `tokens` only the node's own token opens it, without `answers` idempotency keys mean nothing,
     without `events` nobody can listen, without `blobs` nothing is stored.
@@ -342,3 +375,4 @@ class Ports:
     tasks: Tasks | None = None
     sessions: SessionDesk | None = None
     datasets: DatasetShelf | None = None
+    plots: Plots | None = None

@@ -16,10 +16,25 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from node.api import blobs, description, events, gate, nodes, peers, queries, repeats, results, service, sessions, tasks, tokens
+from node.api import (
+    blobs,
+    description,
+    events,
+    gate,
+    nodes,
+    peers,
+    plots,
+    queries,
+    repeats,
+    results,
+    service,
+    sessions,
+    tasks,
+    tokens,
+)
 from node.api.answer import Fresh
 from node.api.callers import Keyring
-from node.api.compat import ALWAYS, GROUP, PREFIXES, pai, video
+from node.api.compat import PAI, TALENT, VIDEO, pai, talent, video
 from node.api.connections import Connections
 from node.api.polls import Polls
 from node.api.ports import HttpSettings, Ports
@@ -38,16 +53,17 @@ ROUTES: Final[tuple[Route, ...]] = (
     *queries.ROUTES,
     *results.ROUTES,
     *tasks.ROUTES,
+    *plots.ROUTES,
     *blobs.ROUTES,
     *tokens.ROUTES,
     *peers.ROUTES,
     *events.ROUTES,
     *sessions.ROUTES,
 )
+_ORIGINALS: Final = ((VIDEO, video.ROUTES), (PAI, pai.ROUTES), (TALENT, talent.ROUTES))
 DESCRIBED: Final = (
     *ROUTES,
-    *(replace(route, path=ALWAYS + route.path) for route in video.ROUTES),
-    *(replace(route, path=pai.ALWAYS + route.path) for route in pai.ROUTES),
+    *(replace(route, path=group.always + route.path) for group, routes in _ORIGINALS for route in routes),
 )
 STOP_TIMEOUT: Final = 0.8  # for requests under way; the framework waits it twice at the most, the promise is 2 s
 KEEPALIVE: Final = 30.0
@@ -131,9 +147,13 @@ class HttpServer:
         application = web.Application(client_max_size=MAX_BODY, middlewares=[guard])
         application[DOOR] = self._door
         seen = repeats.Repeats(self._door.ports.answers)
-        originals = [(route, prefix) for prefix in PREFIXES for route in video.ROUTES] if GROUP in self._config.compat else []
-        if pai.GROUP in self._config.compat:
-            originals += [(route, "") for route in pai.ROUTES]
+        originals = [
+            (route, prefix)
+            for group, routes in _ORIGINALS
+            if group.name in self._config.compat
+            for prefix in group.prefixes
+            for route in routes
+        ]
         for route, prefix in [*((route, "") for route in DESCRIBED), *originals]:
             objects = _mount(application, route, prefix + route.path, seen)
             mounted.update(dict.fromkeys(objects, gate.Mounted(route.scope, prefix + route.path, route.group)))

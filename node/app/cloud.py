@@ -7,9 +7,11 @@ from typing import Self
 
 from node.app.ground import Ground
 from node.app.part import Gauge, Loops, Part
+from node.model.plot import PLOT_LIFE, PlotState
 from node.pipeline.video.planner.loading import load_scheduler
 from node.roles.cloud.admission import Admission, Policy
 from node.roles.cloud.membership import Membership
+from node.roles.cloud.overlord import Overlord
 from node.roles.cloud.query_manager import QueryManager
 from node.roles.cloud.retention import Retention
 from node.roles.cloud.rosters import Rosters
@@ -19,9 +21,10 @@ from node.roles.cloud.succession import Succession
 
 @dataclass(frozen=True, slots=True)
 class CloudParts:
-    """Queries with their scheduler, and the members with their rosters."""
+    """Queries with their scheduler, plots, and the members with their rosters."""
 
     queries: QueryManager
+    overlord: Overlord
     scheduler: QueryScheduler
     membership: Membership
     rosters: Rosters
@@ -59,12 +62,24 @@ class CloudParts:
             drained=membership.drained,
         )
         retention = Retention(ground.store.queries, clock, config.storage.keep.results)
-        return cls(queries, scheduler, membership, rosters, retention)
+        overlord = Overlord(
+            orders=ground.store.orders,
+            registry=ground.registry,
+            transport=ground.transport,
+            delivery=ground.delivery,
+            clock=clock,
+            members=directory,
+            drained=membership.drained,
+        )
+        overlord.register()
+        return cls(queries, overlord, scheduler, membership, rosters, retention)
 
     def parts(self, loops: Loops) -> tuple[Part, ...]:
         """As `Assembled.parts`."""
         return (
             loops.part("scheduler", self.scheduler.run),
+            Part("orders", self.overlord.load, self.overlord.close),
+            loops.part("overlord", self.overlord.run),
             loops.part("membership", self.membership.run),
             loops.part("rosters", self.rosters.run),
             loops.part("retention", self.retention.run),
@@ -72,4 +87,8 @@ class CloudParts:
 
     def gauges(self) -> tuple[Gauge, ...]:
         """As `Assembled.gauges`."""
-        return ()
+        under_way = tuple(state for state in PlotState if state not in PLOT_LIFE.terminal)
+        return (
+            ("plots_ordered", "Plots ordered here that are not over.", lambda: self.overlord.count(*under_way)),
+            ("plots_unplaced", "Plots that wait for a talent to take them.", lambda: self.overlord.unplaced),
+        )

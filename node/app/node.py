@@ -23,6 +23,7 @@ from node.app.federated import FederatedParts
 from node.app.ground import Ground
 from node.app.part import Assembled, Gauge, Loops, Part
 from node.app.peers import TransportFactory, curve_transport
+from node.app.talent import TalentParts
 from node.app.tasks import TaskParts
 from node.clock import Clock
 from node.config import NodeConfig
@@ -97,6 +98,7 @@ class Node:
         return (
             *self._ground.parts(self._loops),
             *(self._edge.parts(self._loops) if self._edge else ()),
+            *(self._talent.parts(self._loops) if self._talent else ()),
             self._loops.part("reporter", self._reporter.run),
             Part("calibration", self._start_calibration, self._stop_calibration),
             *(self._cloud.parts(self._loops) if self._cloud else ()),
@@ -130,6 +132,7 @@ class Node:
         self._federated = FederatedParts.make(ground) if Role.FEDERATED in ground.roles else None
         runs_tasks = not {Role.CLOUD, Role.EDGE}.isdisjoint(ground.roles)
         self._tasks = TaskParts.make(ground) if runs_tasks else None
+        self._talent = await TalentParts.make(ground) if Role.TALENT in ground.roles else None
         self._cloud: CloudParts | None = None
         if Role.CLOUD in ground.roles:
             self._cloud = await CloudParts.make(ground)
@@ -156,10 +159,12 @@ class Node:
             tasks=self._tasks.controller if cloud and self._tasks else None,
             sessions=federated.coordinator if federated else None,
             datasets=federated.datasets if federated else None,
+            plots=cloud.overlord if cloud else None,
         )
 
     def _gauges(self) -> tuple[Gauge, ...]:
-        assembled: tuple[Assembled | None, ...] = (self._ground, self._edge, self._cloud, self._tasks, self._federated)
+        roles = (self._edge, self._talent, self._cloud, self._tasks, self._federated)
+        assembled: tuple[Assembled | None, ...] = (self._ground, *roles)
         return (
             ("peers_ready", "Peers whose reports come in time.", self._peers_ready),
             ("links", "Live links to peers.", lambda: len(self._links())),
@@ -246,6 +251,7 @@ class Node:
             sources=jobs.sources() if jobs else (),
             jobs=jobs.jobs() if jobs else (),
             offload=self.config.edge.offload,
+            talent=self._talent.worker.report() if self._talent else None,
             links=tuple(
                 LinkReport(peer=link.peer.name, rtt_ms=link.rtt_s * 1000, bytes_out=link.bytes_out, bytes_in=link.bytes_in)
                 for link in self._links()[:LINKS_MOST]

@@ -25,7 +25,8 @@ REGISTER_S: Final = 60.0
 
 
 @click.command()
-@click.option("--edges", type=click.IntRange(1, 8), default=2, show_default=True, help="How many edges beside the cloud.")
+@click.option("--edges", type=click.IntRange(0, 8), default=2, show_default=True, help="How many edges beside the cloud.")
+@click.option("--talents", type=click.IntRange(0, 4), default=0, show_default=True, help="How many talents, which plot.")
 @click.option(
     "--parties",
     type=click.IntRange(0, 8),
@@ -45,9 +46,9 @@ REGISTER_S: Final = 60.0
 @folder_option
 @pass_settings
 def dev(  # noqa: PLR0917 - one argument for each option
-    settings: Settings, edges: int, parties: int, demo: str | None, seconds: float, out: Path, folder: Path
+    settings: Settings, edges: int, talents: int, parties: int, demo: str | None, seconds: float, out: Path, folder: Path
 ) -> int:
-    """Run a cloud and some edges on loopback, in a temporary folder; Ctrl-C ends and removes them."""
+    """Run a cloud, some edges and talents on loopback, in a temporary folder; Ctrl-C ends and removes them."""
     from node.cli.system import CLOUD, LocalSystem, Source
     from node.clock import SystemClock
 
@@ -60,7 +61,7 @@ def dev(  # noqa: PLR0917 - one argument for each option
         signal.signal(number, _as_interrupt)
     lobby = Source("lobby", assets.path(folder, "collage.mp4"), "people indoor")
     street = Source("street", assets.path(folder, "bikes.mp4"), "traffic outdoor")
-    with LocalSystem(edges, [lobby, street], folder, parties=parties, cloud_http=HTTP_PORT) as system:
+    with LocalSystem(edges, [lobby, street], folder, parties=parties, cloud_http=HTTP_PORT, talents=talents) as system:
         system.start()
         settings.say(f"{len(system.names)} nodes ready in {clock.monotonic() - began:.1f} s: {', '.join(system.names)}")
         if demo == "video":
@@ -74,6 +75,8 @@ def dev(  # noqa: PLR0917 - one argument for each option
         click.echo(f"           ecnode queries submit {_example(system)} --watch")
         if parties >= BANKS:
             click.echo(f"           ecnode sessions create {_credit(system)} --accept-all --watch")
+        if talents:
+            click.echo("           ecnode plots create --ksize 18 --count 4 --watch")
         click.echo(f"Ctrl-C ends all of it ({CLOUD} and its edges)")
         sys.stdout.flush()
         try:

@@ -18,12 +18,13 @@ from node.journal import follow, newest, plain, readable
 
 if TYPE_CHECKING:
     from node.client import Client
-    from node.model.cluster import NodeView
+    from node.model.cluster import NodeReport, NodeView
     from node.model.document import NodeCard, Readiness
     from node.model.video import Query
 
 WATCH_EVERY: Final = 1.0
 FOLLOW_EVERY: Final = 0.2
+PLOTS_SHOWN: Final = 4
 MAX_DOING: Final = 8  # running queries that are described by source and rate; each costs the node one request
 TITLES: Final = ("PEER", "ROLE", "STATE", "RTT", "CPU", "LAST SEEN", "DOING")
 
@@ -91,7 +92,7 @@ def _draw(settings: Settings, readiness: Readiness, card: NodeCard, peers: list[
 def _row(view: NodeView, doing: Mapping[str, str]) -> list[str]:
     report = view.report
     fresh = view.state == "ready"
-    jobs = ", ".join(doing.get(job.query, job.query) for job in report.jobs)
+    jobs = ", ".join([*(doing.get(job.query, job.query) for job in report.jobs), *_plotting(report)])
     return [
         report.name,
         ",".join(report.roles),
@@ -101,6 +102,16 @@ def _row(view: NodeView, doing: Mapping[str, str]) -> list[str]:
         "now" if fresh else seconds_text(view.seen_s),
         jobs if fresh else f"– last report {seconds_text(view.seen_s)} ago",
     ]
+
+
+def _plotting(report: NodeReport) -> list[str]:
+    """A talent's plots in words."""
+    talent = report.talent
+    if talent is None or not (talent.running or talent.pending):
+        return []
+    plots = [f"{one.phase}:{one.table} {share_text(one.progress)}" for one in talent.plots if one.phase][:PLOTS_SHOWN]
+    words = f"{talent.running} plots" + (f" ({', '.join(plots)})" if plots else "")
+    return [f"{words}, {talent.pending} wait" if talent.pending else words]
 
 
 def _doing(client: Client, card: NodeCard, peers: list[NodeView]) -> Mapping[str, str]:

@@ -17,9 +17,11 @@ import psutil
 
 from node import assets
 from node.clock import Clock, rfc3339
-from node.config import NodeConfig, refuse_unbuilt_roles
+from node.config import NodeConfig
 from node.config.address import Address, http_address, peer_address
 from node.errors import ConfigInvalid, EcnodeError
+from node.model.plot import Plotter
+from node.pipeline.plot.plotters import find_program, missing_text
 from node.pipeline.video.planner.loading import load_scheduler
 from node.transport.keys import load_or_create
 
@@ -55,13 +57,15 @@ def preflight(config: NodeConfig, files: Sequence[Path], clock: Clock) -> Iterat
 
 
 def _build(config: NodeConfig) -> Iterator[Finding]:
-    """Whether this release has the roles and the scheduler."""
+    """Whether this release has the scheduler, and the plotter of a talent can run."""
     try:
-        refuse_unbuilt_roles(config)
         if "cloud" in config.node.roles:
             load_scheduler(config.cloud.scheduler)
     except ConfigInvalid as error:
         yield from (Finding("fail", "config", f"{problem.path}: {problem.message}") for problem in error.problems)
+    plotter = Plotter(config.talent.plotter)
+    if "talent" in config.node.roles and find_program(plotter, config.talent.command) is None:
+        yield Finding("fail", "plotter", missing_text(plotter, config.talent.command))
 
 
 def _ports(config: NodeConfig) -> Iterator[Finding]:

@@ -29,6 +29,9 @@ SAID_CHARACTERS: Final = 2000
 CLOUD: Final = "cloud-1"
 _DOORS: Final = range(20_000, 32_000, 2)
 _TRIES: Final = 500
+# Public halves of throw-away pairs, from 32 bytes of 1 and of 2: whoever knows that can farm what is plotted under them.
+FARMER: Final = "aefe1789d6476f60439e1168f588ea16652dc321279f05a805fbc63933e88ae9c175d6c6ab182e54af562e1a0dce41bb"
+POOL: Final = "b6144137baa6440c17386d1a407fb3670d3b3627b4fa8bf4b56433f861eaba4e076cefac1d9365de56a0e5d976ad7354"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,10 @@ class _Member:
 
 
 class LocalSystem:
-    """A cloud, some edges and some parties of private sessions on loopback; a context manager that ends and removes all of it.
+    """A cloud, edges, talents and parties of private sessions on loopback; a context manager that ends and removes all of it.
 
-    `cloud_http` is the port of the cloud's API, where it is free.
+    `cloud_http` is the port of the cloud's API, where it is free. The talents plot small plots under throw-away keys; `talent`
+    are further lines of their [talent] section.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class LocalSystem:
         approve: str = "manual",
         pace: Pace = Pace(),
         cloud_http: int | None = None,
+        talents: int = 0,
+        talent: str = "",
     ) -> None:
         self._stack = ExitStack()
         self._root = Path(tempfile.mkdtemp(prefix="ecnode-"))
@@ -85,7 +91,9 @@ class LocalSystem:
         self._assets = assets
         self._pace = pace
         self._approve = approve
+        self._talent = talent
         names = [(CLOUD, "cloud")] + [(f"edge-{number}", "edge") for number in range(1, edges + 1)]
+        names += [(f"talent-{number}", "talent") for number in range(1, talents + 1)]
         names += [(party_name(number), "federated") for number in range(1, parties + 1)]
         doors, ports = free_doors(len(names)), _free_ports(len(names))
         self._members = [self._member(name, role, doors[place], ports[place]) for place, (name, role) in enumerate(names)]
@@ -259,7 +267,30 @@ class LocalSystem:
                     f'kind = "{source.kind}"',
                     f"loop = {str(source.loop).lower()}",
                 ]
+        if member.role == "talent":
+            lines += self._plotting(member)
         return "\n".join(lines) + "\n"
+
+    def _plotting(self, member: _Member) -> list[str]:
+        places = {use: member.folder / use for use in ("cache", "plots")}
+        for folder in places.values():
+            folder.mkdir(exist_ok=True)
+        return [
+            "[talent]",
+            'stagger = "0s"',
+            "max_parallel = 2",
+            *([self._talent] if self._talent else []),
+            "[[talent.cache]]",
+            f"path = '{places['cache']}'",
+            "[[talent.destination]]",
+            f"path = '{places['plots']}'",
+            "[talent.defaults]",
+            "ksize = 18",
+            "threads = 1",
+            "buffer_mib = 100",
+            f'fpk = "{FARMER}"',
+            f'ppk = "{POOL}"',
+        ]
 
 
 def party_name(number: int) -> str:

@@ -15,7 +15,7 @@ import click
 
 from node import __version__
 from node.cli.config import config_options, known_here
-from node.config import config_files, load, refuse_unbuilt_roles
+from node.config import config_files, load
 
 if TYPE_CHECKING:
     from node.app import Opened
@@ -31,7 +31,6 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 def up(files: tuple[Path, ...], sets: tuple[str, ...], dev: bool, attached: bool) -> None:
     """Run a node until TERM or Ctrl-C."""
     config = load(config_files(files, os.environ), os.environ, sets, known_here(dev)).config
-    refuse_unbuilt_roles(config)
     from node import journal
     from node.datadir import LOG_FOLDER
 

@@ -12,6 +12,7 @@ from node.client.blobs import BlobCalls
 from node.client.connection import TIMEOUT, Page
 from node.client.members import MemberCalls
 from node.client.nodes import NodeCalls
+from node.client.plots import PlotCalls
 from node.client.queries import QueryCalls
 from node.client.sessions import SessionCalls
 from node.client.tasks import TaskCalls
@@ -20,5 +21,5 @@ from node.client.tokens import TokenCalls
 __all__ = ["TIMEOUT", "Client", "Page"]
 
 
-class Client(NodeCalls, QueryCalls, TaskCalls, TokenCalls, BlobCalls, MemberCalls, SessionCalls):
+class Client(NodeCalls, QueryCalls, TaskCalls, PlotCalls, TokenCalls, BlobCalls, MemberCalls, SessionCalls):
     """A node's HTTP API; see `Connection` for what it is made with."""

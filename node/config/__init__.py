@@ -2,7 +2,7 @@
 
 from node.config.checks import Known
 from node.config.kinds import RoleName
-from node.config.loading import Loaded, config_files, load, refuse_unbuilt_roles
+from node.config.loading import Loaded, config_files, load
 from node.config.problems import ConfigProblem, report
 from node.config.schema import (
     AllowedPeer,
@@ -36,6 +36,5 @@ __all__ = [
     "TransportConfig",
     "config_files",
     "load",
-    "refuse_unbuilt_roles",
     "report",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from node.config.address import http_address, peer_address
 from node.config.lines import Location
@@ -19,6 +20,7 @@ from node.config.schema import (
     NodeConfig,
     NodeSection,
     Section,
+    TalentConfig,
     TransportConfig,
 )
 
@@ -96,6 +98,18 @@ def edge_faults(edge: EdgeConfig) -> Iterator[Fault]:
             yield Fault(("edge", "sources", name, "id"), f"{source.id} is the id of source '{first[source.id]}' already")
 
 
+def talent_faults(talent: TalentConfig) -> Iterator[Fault]:
+    """[talent]: one directory is one entry."""
+    caches: dict[Path, int] = {}
+    for number, cache in enumerate(talent.cache):
+        if caches.setdefault(cache.path, number) != number:
+            yield Fault(("talent", "cache", number, "path"), f"'{cache.path}' is entry {caches[cache.path]} already")
+    ends: dict[Path, int] = {}
+    for number, end in enumerate(talent.destination):
+        if ends.setdefault(end.path, number) != number:
+            yield Fault(("talent", "destination", number, "path"), f"'{end.path}' is entry {ends[end.path]} already")
+
+
 def cloud_faults(cloud: CloudConfig, known: Known) -> Iterator[Fault]:
     """[cloud]: is there such a scheduler?"""
     if known.schedulers is not None and cloud.scheduler not in known.schedulers:
@@ -129,19 +143,19 @@ def warnings(config: NodeConfig) -> Iterator[Fault]:
         parsed = http_address(address)
         if not parsed.every_interface and parsed.host not in config.http.hosts:
             yield Fault(("http", "hosts"), f"'{parsed.host}' is not in the list: requests to '{address}' will be refused")
-    sections: Mapping[str, Section] = {"cloud": config.cloud, "edge": config.edge}
+    sections: Mapping[str, Section] = {"cloud": config.cloud, "edge": config.edge, "talent": config.talent}
     for role, section in sections.items():
         if role not in config.node.roles and section.model_fields_set:
             yield Fault((role,), f"has no effect: the node does not have the role '{role}'")
     if (
-        "edge" in config.node.roles
+        {"edge", "talent"} & set(config.node.roles)
         and not config.transport.join
         and "cloud" not in config.node.roles
         and not config.transport.listen
     ):
         yield Fault(
             ("transport", "join"),
-            "the edge knows no other node, unless it has joined one: ecnode join ADDR --token TOKEN",
+            "the node knows no other, unless it has joined one: ecnode join ADDR --token TOKEN",
         )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
+from node import g1
 from node.config.address import http_address, peer_address
 from node.config.units import DURATION_PATTERN, SIZE_PATTERN, duration, size
 
@@ -84,10 +85,25 @@ def unbuilt(only: object, instead: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+_BUILT_GROUPS: Final = ("video", "pai", "talent")
+
+
 def _built_group(value: str) -> str:
-    if value not in {"video", "pai"}:
-        raise ValueError("is not built into this release; 'video' and 'pai' are")
+    if value not in _BUILT_GROUPS:
+        raise ValueError(f"is not built into this release; {', '.join(_BUILT_GROUPS)} are")
     return value
+
+
+def _plot_key(value: str) -> str:
+    if not value:
+        return value
+    try:
+        fault = g1.fault(bytes.fromhex(value))
+    except ValueError:
+        fault = "is not hex"
+    if fault:
+        raise ValueError(f"is not a public key: it {fault}")
+    return value.lower()
 
 
 def _object_folder(value: str) -> str:
@@ -147,5 +163,6 @@ CompatGroups = Annotated[
     AfterValidator(_without_repeats),
 ]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
+PlotKey = Annotated[str, AfterValidator(_plot_key)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
 ObjectFolder = Annotated[str, AfterValidator(_object_folder)]

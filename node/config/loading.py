@@ -16,12 +16,12 @@ from node.config.layers import Merged, read_environment, read_file, read_sets, r
 from node.config.lines import Location
 from node.config.problems import ConfigProblem, dotted, from_pydantic, in_order, without_credentials
 from node.config.schema import (
-    BUILT_ROLES,
     CloudConfig,
     EdgeConfig,
     HttpConfig,
     NodeConfig,
     NodeSection,
+    TalentConfig,
     TransportConfig,
 )
 from node.errors import ConfigInvalid
@@ -96,20 +96,6 @@ def config_files(explicit: Sequence[Path], environment: Mapping[str, str], folde
     return tuple(place for place in places if place.is_file())[:1]
 
 
-def refuse_unbuilt_roles(config: NodeConfig) -> None:
-    """Checks that this release has every role of the config.
-
-    Raises:
-        ConfigInvalid: naming the roles that it does not have.
-    """
-    unbuilt = [(place, role) for place, role in enumerate(config.node.roles) if role not in BUILT_ROLES]
-    if unbuilt:
-        problems = [
-            ConfigProblem(f"node.roles.{place}", f"role '{role}' is not built into this release") for place, role in unbuilt
-        ]
-        raise ConfigInvalid(problems[0].message, hint=f"roles of this release: {', '.join(BUILT_ROLES)}", problems=problems)
-
-
 def _validated(merged: Merged) -> tuple[NodeConfig | None, list[ErrorDetails]]:
     """Validates; where a text is wanted and JSON was read from a variable or an option, its own text is taken."""
     try:
@@ -151,6 +137,8 @@ def _faults(values: Mapping[str, object], broken: set[str], known: Known) -> Ite
         yield from checks.http_faults(http, known)
     if (edge := section("edge", EdgeConfig)) is not None:
         yield from checks.edge_faults(edge)
+    if (talent := section("talent", TalentConfig)) is not None:
+        yield from checks.talent_faults(talent)
     if (cloud := section("cloud", CloudConfig)) is not None:
         yield from checks.cloud_faults(cloud, known)
     services = values.get("services")

@@ -39,6 +39,7 @@ from node.config.kinds import (
     PeerAddress,
     PeerAddresses,
     PeerListen,
+    PlotKey,
     PublicKey,
     Resolution,
     Roles,
@@ -51,7 +52,6 @@ from node.config.kinds import (
 )
 
 SCHEMA_VERSION: Final = 1
-BUILT_ROLES: Final = ("cloud", "edge", "federated")
 CLOUD_LISTEN: Final = ("tcp://0.0.0.0:7440",)
 
 
@@ -158,8 +158,9 @@ class HttpConfig(Section):
         TlsConfig(), description="Certificate; not built into this release."
     )
     compat: CompatGroups = Field(
-        ("video", "pai"),
-        description="Groups of the originals' routes at the root besides /compat; this release has `video` and `pai`.",
+        ("video", "pai", "talent"),
+        description="Groups of the originals' routes at the root besides /compat; this release has `video`, `pai` and "
+        "`talent`.",
     )
     compat_open: CompatGroups = Field(
         ("video",),
@@ -371,6 +372,67 @@ class ServiceConfig(Section):
     )
 
 
+class CacheConfig(Section):
+    """[[talent.cache]]: one temp directory."""
+
+    path: Folder = Field(description="A folder that exists; each plot gets one of its own below it. Required.")
+    max_parallel: int = Field(0, ge=0, le=256, description="Plots at once in it; 0: as many as there is room for.")
+    reserve: Annotated[Size, Field(ge=0)] = Field(0, description="Bytes of its disk that plots leave free.")
+
+
+class DestinationConfig(Section):
+    """[[talent.destination]]: where finished plots go."""
+
+    type: Literal["local", "nfs"] = Field(
+        "local", description="nfs: a mounted share; while it is not mounted nothing is written to the folder beneath."
+    )
+    path: Folder = Field(description="A folder that exists; required.")
+
+
+class PlotDefaults(Section):
+    """[talent.defaults]: what a request leaves out."""
+
+    ksize: int = Field(32, ge=18, le=50, description="Size of a plot.")
+    threads: int = Field(4, ge=1, le=512, description="Threads of one plotter.")
+    buffer_mib: int = Field(3390, ge=10, le=4_194_304, description="Memory of one plotter's sorts in MiB.")
+    buckets: int = Field(0, ge=0, le=1024, description="Sort buckets; 0: the plotter chooses.")
+    stripe_size: int = Field(0, ge=0, le=65_536, description="Stripe of chiapos; 0: the largest that works at the size.")
+    bitfield: StrictBool = Field(True, description="Plot with bitfield, which takes less room and time.")
+    fpk: PlotKey = Field("", description="Farmer's public key, 96 hex digits.")
+    ppk: PlotKey = Field("", description="Pool's public key, 96 hex digits.")
+
+
+class TalentConfig(Section):
+    """[talent]: the role that plots."""
+
+    plotter: Literal["builtin", "chia", "madmax", "bladebit"] = Field("builtin", description="Who computes.")
+    command: str = Field("", max_length=1000, description="Path of the plotter; default: what PATH has. Not for builtin.")
+    max_parallel: int = Field(4, ge=1, le=256, description="Plots at once.")
+    max_per_device: int = Field(0, ge=0, le=256, description="Plots at once on one disk, in whichever folders; 0: no limit.")
+    max_first_phase: int = Field(0, ge=0, le=256, description="Plots at once in phase 1 in one temp directory; 0: no limit.")
+    stagger: Duration = Field(
+        600.0,
+        ge=0,
+        le=864_000,
+        description="Least time between two starts in one temp directory while the first is in phase 1.",
+    )
+    stop_grace: Duration = Field(5.0, ge=0.1, le=600, description="Time between TERM and KILL of a plotter that is to stop.")
+    stall_timeout: Duration = Field(
+        1800.0, ge=1, le=864_000, description="Time that a plotter may wait for room in its temp directory before it is ended."
+    )
+    dest_full_timeout: Duration = Field(
+        86_400.0, ge=1, le=8_640_000, description="Time that a finished plot may wait for room at its destination."
+    )
+    challenges: int = Field(30, ge=1, le=10_000, description="Random challenges that a finished plot has to answer.")
+    cache: Annotated[tuple[CacheConfig, ...], BeforeValidator(one_or_many)] = Field(
+        (), max_length=64, description="The temp directories."
+    )
+    destination: Annotated[tuple[DestinationConfig, ...], BeforeValidator(one_or_many)] = Field(
+        (), max_length=64, description="Where finished plots go."
+    )
+    defaults: PlotDefaults = PlotDefaults()
+
+
 class NodeConfig(Section):
     """One node. Every setting has a default but `node.roles`."""
 
@@ -384,7 +446,7 @@ class NodeConfig(Section):
     edge: EdgeConfig = EdgeConfig()
     tasks: TasksConfig = TasksConfig()
     services: dict[Identifier, ServiceConfig] = Field({}, max_length=64, description="The compute services, for any role.")
-    talent: dict[str, object] = Field({}, description="Settings of role talent, which is not built into this release.")
+    talent: TalentConfig = TalentConfig()
     federated: FederatedConfig = FederatedConfig()
 
     @field_validator("schema_version")

@@ -64,8 +64,19 @@ offload = "auto"                          # auto | never | always
 """,
     "talent": """\
 
-[talent]                                  # this role is not built into this release, `ecnode up` says so
-plotter = "builtin"
+[talent]
+plotter = "builtin"                       # builtin (pip install 'ecnode[plots]') | chia | madmax | bladebit
+max_parallel = 4
+stagger = "10m"
+# [[talent.cache]]                        # temp directories
+# path = "/mnt/nvme0"
+# reserve = "50GiB"
+# [[talent.destination]]                  # where finished plots go
+# type = "local"                          # local | nfs
+# path = "/farm/plots"
+# [talent.defaults]
+# fpk = "…"                               # the farmer's and the pool's public keys, 96 hex digits each
+# ppk = "…"
 """,
     "federated": """\
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, StrictBool, StringConstraints
 
+from node.model.plot import TalentReport
 from node.model.value import Count, Duration, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word, Word63
 from node.model.video import Resolution
 
@@ -22,9 +23,6 @@ class Role(Word):
     EDGE = "edge"
     TALENT = "talent"
     FEDERATED = "federated"
-
-
-BUILT_ROLES = frozenset({Role.CLOUD, Role.EDGE, Role.FEDERATED})
 
 
 class NodeState(Word):
@@ -122,6 +120,7 @@ class NodeReport(Value):
     sources: Annotated[Items[SourceReport], Field(max_length=256)] = ()
     jobs: Annotated[Items[JobReport], Field(max_length=256)] = ()
     offload: Literal["auto", "never", "always"] = "auto"
+    talent: TalentReport | None = None
     links: Annotated[Items[LinkReport], Field(max_length=LINKS_MOST)] = ()
 
     def service(self, name: str) -> ServiceReport | None:

@@ -16,9 +16,10 @@ from pydantic_core import SchemaSerializer, core_schema, to_json
 
 from node.clock import rfc3339
 from node.errors import Malformed
-from node.model.blob import BlobId
-from node.model.cluster import NodeReport
+from node.model.blob import CHUNK_BYTES, BlobId
+from node.model.cluster import NodeReport, NodeState
 from node.model.federated import SessionId
+from node.model.plot import PlotId, PlotState, TalentReport
 from node.model.task import ATTEMPTS_MOST, TaskId, TaskState
 from node.model.value import Count, Items, Name, QueryId, Seconds, Text, Value
 from node.model.video import Plan, QueryState, Result
@@ -105,6 +106,38 @@ class SessionRecordsQuery(Value):
     """Query string of a session's tests: those behind the step `after`."""
 
     after: Annotated[int, Field(ge=-1, le=2**53)] = -1
+
+
+class ListPlots(Value):
+    """Query string of a list of plots: newest first, going on behind the id `after`."""
+
+    state: PlotState | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    after: PlotId | None = None
+
+
+class ExportPlots(Value):
+    """Query string of all plots as one table, or those of a state."""
+
+    state: PlotState | None = None
+
+
+class PlotLogQuery(Value):
+    """Query string of a plot's log: `length` bytes from `offset`, or its last; waits up to `wait` seconds for the first."""
+
+    offset: Count = 0
+    length: Annotated[int, Field(ge=1, le=CHUNK_BYTES)] = 65_536
+    tail: bool = False
+    wait: Annotated[float, Field(ge=0.0, le=MAX_WAIT, allow_inf_nan=False)] = 0.0
+
+
+class TalentCard(Value):
+    """A talent with its directories and what it works on, as it told them last."""
+
+    name: Name
+    state: NodeState
+    seen_s: Seconds
+    report: TalentReport
 
 
 class AuditQuery(Value):

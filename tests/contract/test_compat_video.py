@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from node.api.compat import PREFIXES, video
+from node.api.compat import VIDEO, video
 from node.api.compat.addresses import doors, hosts
 from node.api.server import MAX_BODY
 from node.model.cluster import NodeReport, Role, SourceReport
@@ -290,7 +290,7 @@ def test_a_failure_is_told_with_its_reason(client: Client) -> None:
 # Where the routes stand, and who may use them
 
 
-@pytest.mark.parametrize("prefix", ["/compat/video", *PREFIXES])
+@pytest.mark.parametrize("prefix", ["/compat/video", *VIDEO.prefixes])
 def test_the_routes_stand_under_every_prefix(client: Client, prefix: str) -> None:
     assert Client(client.door, prefix).submit() == "GLOBAL_ID_1"
     assert Client(client.door, prefix).get("/query/get_agg_info/GLOBAL_ID_1").status == 200

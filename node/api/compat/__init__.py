@@ -5,8 +5,33 @@ Each group has a file with its route table; the handlers ask the same ports as t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-GROUP: Final = "video"
-ALWAYS: Final = f"/compat/{GROUP}"  # whatever the config says; the description shows the routes here
-PREFIXES: Final = ("", "/dag", "/serv", "/video")  # of the original's web pages and of its three ports
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The routes of one original: where they stand besides `always`, and what a reader of the description is told."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    story: str
+
+    @property
+    def always(self) -> str:
+        """Where they stand whatever the config says; the description shows them there."""
+        return f"/compat/{self.name}"
+
+
+_PLACES: Final = (
+    "They stand under this path always, and where `http.compat` names them also at the original's own paths, without prefix."
+    " A refusal is JSON with `status` 1 and `error`."
+)
+VIDEO: Final = Group(
+    "video",
+    ("", "/dag", "/serv", "/video"),  # of the original's web pages and of its three ports
+    f"The routes of the original video system, for its clients. {_PLACES}",
+)
+TALENT: Final = Group("talent", ("",), f"The routes of the original plot system, for its clients. {_PLACES}")
+PAI: Final = Group("pai", ("",), f"The routes of the original Private AI, for its clients. {_PLACES}")
+GROUPS: Final = (VIDEO, PAI, TALENT)

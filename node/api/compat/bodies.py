@@ -1,4 +1,4 @@
-"""What do clients of the original video system send?"""
+"""What do clients of the original systems send?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from node.model.document import FramesQuery
+from node.model.plot import (
+    Buckets,
+    BufferMib,
+    DestType,
+    FolderPath,
+    Key,
+    KSize,
+    Memo,
+    StripeSize,
+    TaskId,
+    Threads,
+)
 from node.model.value import Count, Text, Value, Word63
 from node.model.video import STAGES, Constraint, Staged, VideoConf
 
@@ -106,3 +118,21 @@ class VideoParams(FramesQuery):
 
     annotate: bool = False
     token: str = ""
+
+
+class CreatePlot(Value):
+    """A plot in the words of the original's plot_task_create; what is left out comes from the talent's defaults."""
+
+    task_id: TaskId | None = None
+    ksize: KSize | None = None
+    threads: Threads | None = None
+    buffer: BufferMib | None = None
+    stripe_size: StripeSize | None = None
+    buckets: Buckets | None = None
+    fpk: Key | None = None
+    ppk: Key | None = None
+    memo: Memo | None = None
+    cache1: FolderPath | None = None
+    cache2: FolderPath | None = None
+    dest_type: DestType | None = None
+    dest_path: FolderPath | None = None

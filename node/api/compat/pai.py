@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import Field, JsonValue, StringConstraints
 
 from node.api.answer import encode
+from node.api.compat import PAI
 from node.api.compat.addresses import find_door, members
 from node.api.reading import read_body, read_params
 from node.api.route import DOOR, Route, RouteHandler, Scope
@@ -34,8 +35,6 @@ from node.model.federated import (
 )
 from node.model.value import Items, Value
 
-GROUP: Final = "pai"
-ALWAYS: Final = f"/compat/{GROUP}"
 TASKS_SHOWN: Final = 100
 
 TaskName: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -271,12 +270,14 @@ ROUTES: Final = (
         body=CreateTask,
         reply=Told,
         keyed=False,
-        group=GROUP,
+        group=PAI.name,
     ),
-    Route("GET", "/startTask", Scope.OPERATE, _enveloped(_start), "Start it.", params=TaskQuery, reply=Told, group=GROUP),
-    Route("GET", "/queryStatus", Scope.READ, _enveloped(_status), "How it is.", params=TaskQuery, reply=Told, group=GROUP),
-    Route("GET", "/queryDataset", Scope.READ, _enveloped(_dataset), "Rows for it.", params=TaskQuery, reply=Told, group=GROUP),
-    Route("GET", "/queryTask", Scope.READ, _enveloped(_task), "Ask a client.", params=ClientQuery, reply=Told, group=GROUP),
-    Route("GET", "/queryRecord", Scope.READ, _enveloped(_record), "Its tests.", params=TaskQuery, reply=Told, group=GROUP),
-    Route("GET", "/monitor", Scope.READ, _enveloped(_monitor), "All tasks.", reply=Told, group=GROUP),
+    Route("GET", "/startTask", Scope.OPERATE, _enveloped(_start), "Start it.", params=TaskQuery, reply=Told, group=PAI.name),
+    Route("GET", "/queryStatus", Scope.READ, _enveloped(_status), "How it is.", params=TaskQuery, reply=Told, group=PAI.name),
+    Route(
+        "GET", "/queryDataset", Scope.READ, _enveloped(_dataset), "Rows for it.", params=TaskQuery, reply=Told, group=PAI.name
+    ),
+    Route("GET", "/queryTask", Scope.READ, _enveloped(_task), "Ask a client.", params=ClientQuery, reply=Told, group=PAI.name),
+    Route("GET", "/queryRecord", Scope.READ, _enveloped(_record), "Its tests.", params=TaskQuery, reply=Told, group=PAI.name),
+    Route("GET", "/monitor", Scope.READ, _enveloped(_monitor), "All tasks.", reply=Told, group=PAI.name),
 )

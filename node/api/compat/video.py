@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from node.api import mjpeg, repeats
-from node.api.compat import GROUP
+from node.api.compat import VIDEO
 from node.api.compat.addresses import find_door, find_host, host_of_each, members
 from node.api.compat.bodies import (
     ChangeConstraint,
@@ -313,7 +313,7 @@ _ACCEPTED: Final[_Kinds] = (*_NAMED, PeerUnreachable)
 _CHOSEN: Final[_Kinds] = (*_ACCEPTED, DeadlineExceeded)
 _SERVED: Final[_Kinds] = (NotFound, Busy, ChildLost, AssetMissing, DeadlineExceeded)
 
-_route = partial(Route, group=GROUP, media="application/json")
+_route = partial(Route, group=VIDEO.name, media="application/json")
 _get = partial(_route, "GET", scope=Scope.READ)
 _post = partial(_route, "POST", scope=Scope.SUBMIT)
 

@@ -118,12 +118,6 @@ def test_without_any_config_the_command_that_writes_one_is_named(runner: CliRunn
         assert "`ecnode init` writes one" in result.output
 
 
-def test_check_of_a_role_that_is_not_built_ends_with_3(runner: CliRunner, tmp_path: Path) -> None:
-    result = runner.invoke(check, ["-c", str(settings(tmp_path, role="talent"))])
-    assert result.exit_code == 3
-    assert "role 'talent' is not built into this release" in result.stdout
-
-
 def test_check_of_an_unknown_scheduler_ends_with_3(runner: CliRunner, tmp_path: Path) -> None:
     result = runner.invoke(check, ["-c", str(settings(tmp_path, "cloud.scheduler = 'ewna'"))])
     assert result.exit_code == 3
@@ -244,3 +238,10 @@ def test_config_schema_knows_every_setting_of_the_shipped_files(runner: CliRunne
         if isinstance(body, dict):
             name = described["properties"][table]["$ref"].rsplit("/")[-1]
             assert set(body) <= set(described["$defs"][name]["properties"])
+
+
+def test_check_of_a_talent_without_its_plotter_fails(runner: CliRunner, tmp_path: Path) -> None:
+    lines = "talent.plotter = 'madmax'\ntalent.command = '/nowhere/chia_plot'"
+    result = runner.invoke(check, ["-c", str(settings(tmp_path, lines, role="talent"))])
+    assert result.exit_code == 1
+    assert "no program '/nowhere/chia_plot' for the plotter 'madmax'" in result.stdout

@@ -7,11 +7,9 @@ from typing import get_args
 
 import pytest
 
-from node.config import ConfigProblem, Known, Loaded, RoleName, config_files, load, refuse_unbuilt_roles, report
+from node.config import ConfigProblem, Known, Loaded, RoleName, config_files, load, report
 from node.config.loading import ANY_BUILD
-from node.config.schema import BUILT_ROLES
 from node.errors import ConfigInvalid
-from node.model.cluster import BUILT_ROLES as BUILT_ROLES_OF_MODEL
 from node.model.cluster import Role
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
@@ -256,8 +254,8 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
     ("setting", "told"),
     [
         ("http.dashboard=true", "leave it false"),
-        ('http.compat=["talent"]', "'video' and 'pai' are"),
-        ('http.compat_open=["tasks"]', "'video' and 'pai' are"),
+        ('http.compat=["tasks"]', "video, pai, talent are"),
+        ('http.compat_open=["tasks"]', "video, pai, talent are"),
         ('http.tls={"cert": "a", "key": "b"}', "put a proxy"),
         ("storage.objects=s3://bucket", "name a folder below data_dir"),
         ('storage.keep={"logs": "14d"}', "no log is deleted"),
@@ -388,19 +386,12 @@ def test_a_table_of_a_role_that_the_node_does_not_have_is_warned_of() -> None:
     assert warnings == ["has no effect: the node does not have the role 'edge'"]
 
 
-def test_a_role_that_is_not_built_is_refused_at_start() -> None:
-    config = loaded(sets=('node.roles=["edge","talent"]',)).config
-    with pytest.raises(ConfigInvalid, match="role 'talent' is not built into this release"):
-        refuse_unbuilt_roles(config)
-
-
 def test_federated_client_is_another_name_of_federated() -> None:
     assert loaded(sets=("node.roles=federated-client",)).config.node.roles == ("federated",)
 
 
 def test_the_roles_here_are_those_of_the_model() -> None:
     assert set(get_args(RoleName)) == set(Role)
-    assert set(BUILT_ROLES) == BUILT_ROLES_OF_MODEL
 
 
 def test_the_config_is_looked_for_in_the_documented_order(tmp_path: Path) -> None:

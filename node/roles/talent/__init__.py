@@ -1,0 +1,1 @@
+"""The role that plots: worker, supervisor, log receiver."""
