@@ -36,10 +36,10 @@ def aligned(lists: list[list[str]]) -> float:
     chosen = [check_places(place, rows) for place, (_, rows) in zip(places, offered, strict=True)]
     found = []
     for ids, rows in zip(lists, chosen, strict=True):
-        common = [ids[row] for row in rows]
+        common = [ids[row] for row in rows.tolist()]
         marks = marks_of(common, "seed")
         is_for_test(marks, 0.2)
-        found.append([common[place] for place in shuffled(marks)])
+        found.append([common[place] for place in shuffled(marks).tolist()])
     took = cpu() - began
     assert found[0] == found[1], "both have the same rows in the same order"
     assert len(found[0]) == len(lists[0]) // 2

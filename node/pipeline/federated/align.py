@@ -55,7 +55,7 @@ def align_as_owner(
     if len(answer) % 8:
         raise Malformed("the main client's choice of rows is cut off")
     chosen = check_places(np.frombuffer(answer, "<i8").astype(np.int64), rows)
-    marks = marks_of((table.ids[row] for row in chosen), wanted.split_seed)
+    marks = marks_of((table.ids[row] for row in chosen.tolist()), wanted.split_seed)
     order = shuffled(marks)
     chosen, marks = chosen[order], marks[order]
     digest = hashlib.sha256(tags[chosen].astype("<u8").tobytes()).digest()

@@ -76,9 +76,10 @@ class Table:
     def picked(self, rows: Rows, names: Sequence[str]) -> Table:
         """Some rows in that order, with some columns."""
         places = [self.names.index(name) for name in names]
-        cells = tuple(tuple(self.cells[row][place] for place in places) for row in rows)
-        ids = tuple(self.ids[row] for row in rows)
-        return Table(self.id, tuple(names), ids, cells, tuple(self.numbers[row] for row in rows))
+        chosen = rows.tolist()
+        cells = tuple(tuple(self.cells[row][place] for place in places) for row in chosen)
+        ids = tuple(self.ids[row] for row in chosen)
+        return Table(self.id, tuple(names), ids, cells, tuple(self.numbers[row] for row in chosen))
 
     def _no_numbers(self, places: Sequence[int]) -> Invalid:
         bad = (
