@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 from typing import Final
 
 import numpy as np
@@ -26,9 +27,12 @@ from node.pipeline.video.planner.robust import Robust
 from planning.seed import SeedColdStart, SeedPid
 from planning.world import (
     AREAS_PX,
+    BY_HEIGHT,
+    BY_RATE,
     CAMERA_FPS,
     CLOUD,
     FIXED,
+    HEIGHTS,
     HOST,
     LINK_NOISE,
     NODES,
@@ -73,11 +77,12 @@ SPECS: Final[Mapping[str, ServiceSpec]] = {
 
 @dataclass(frozen=True, slots=True)
 class _TableScene:
-    speed: int
-    size: int
+    by_rate: tuple[float, float, float]
+    by_height: Mapping[Resolution, float]
 
     def expected(self, resolution: Resolution, rate: float, age: float) -> float:
-        return accuracy(rate, RESOLUTIONS.index(resolution), self.speed, self.size)
+        a, b, c = self.by_rate
+        return min(max((a + b * exp(c * rate)) * self.by_height[resolution], 0.0), 1.0)
 
 
 class TableCurves:
@@ -85,7 +90,9 @@ class TableCurves:
 
     def scene(self, services: Sequence[ServiceSpec], camera_fps: float, runtime: Runtime) -> Scene:
         """See `Curves`."""
-        return _TableScene(_nearest(SPEEDS_PX, runtime.obj_speed), _nearest(AREAS_PX, runtime.obj_size))
+        d, e, f = BY_HEIGHT[_nearest(AREAS_PX, runtime.obj_size)]
+        factors = {each: d + e * exp(f * (height - 350)) for each, height in zip(RESOLUTIONS, HEIGHTS, strict=True)}
+        return _TableScene(BY_RATE[_nearest(SPEEDS_PX, runtime.obj_speed)], factors)
 
 
 def _nearest(classes: Sequence[float], seen: float) -> int:
