@@ -145,6 +145,9 @@ def rank(offers: Offers, goal: Goal) -> list[Candidate]:
                     continue
             if (at := placed.get(id(chain))) is None:
                 at = placed[id(chain)] = placed_at(chain, goal)
+            rate = min(offered, goal.in_flight / mean, at.rate_most / CAP)
+            if worth * chance + little - rate * (BYTE_PRICE * at.sent + at.price) <= floor:
+                continue
             candidate = goal.judge(at, fps, resolution)
             if candidate.utility > floor:
                 best.append(candidate)
