@@ -35,4 +35,4 @@ async def test_a_hostile_script_is_refused_behind_bubblewrap(tmp_path: Path, att
             place.is_whole()
             assert {path.name for path in (tmp_path / "1").iterdir()} <= OF_A_RUN
     finally:
-        await bench.runner.stop()
+        await bench.close()

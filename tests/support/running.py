@@ -26,6 +26,7 @@ class Bench:
         self.root = root
         self.level = level
         self._numbers = itertools.count(1)
+        self._runs: list[Run] = []
 
     def program(self, argv: Sequence[str], *, readable: Sequence[str] = (), **limits: float) -> Program:
         folder = self.root / str(next(self._numbers))
@@ -43,7 +44,17 @@ class Bench:
         )
 
     async def start(self, *argv: str, **limits: float) -> Run:
-        return await self.runner.start(self.program(argv, **limits))
+        run = await self.runner.start(self.program(argv, **limits))
+        self._runs.append(run)
+        return run
+
+    async def close(self) -> None:
+        """Ends what a test that failed has left: a run outlives whoever started it."""
+        for run in self._runs:
+            if run.alive:
+                run.stop(grace=0)
+                await run.wait()
+        await self.runner.stop()
 
     async def end(self, *argv: str, **limits: float) -> tuple[Facts, str]:
         """How a program ended, and what it said."""

@@ -101,6 +101,7 @@ class Shim:
         except OSError:
             os.close(go_in)  # held back for ever: it ends
             os.waitpid(self._main, 0)
+            self._tree.remove()
             raise
         os.write(go_in, b"g")
         os.close(go_in)

@@ -13,4 +13,4 @@ from running import Bench
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    await bench.runner.stop()
+    await bench.close()

@@ -57,14 +57,17 @@ async def test_what_is_written_to_descriptor_3_becomes_notes(bench: Bench) -> No
     assert program.notes.read_text() == "noted\n"
 
 
-async def test_a_folder_sees_one_run_however_many_ask(bench: Bench) -> None:
+async def test_a_folder_sees_one_run_however_many_ask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     program = bench.program(("sh", "-c", "echo once"))
+    requested, made = type(program).request, []
+    monkeypatch.setattr(type(program), "request", lambda self, cgroup: (made.append(cgroup), requested(self, cgroup))[1])
     answers = await asyncio.gather(*(bench.runner.start(program) for _ in range(8)), return_exceptions=True)
     runs = [answer for answer in answers if isinstance(answer, Run)]
     assert len(runs) == 1
     assert all(isinstance(answer, Conflict) for answer in answers if answer is not runs[0])
     await runs[0].wait()
     assert program.output.read_text() == "once\n"
+    assert not [folder for folder in made if folder and os.access(folder, os.F_OK)]
 
 
 async def test_a_folder_that_was_closed_sees_no_run_any_more(bench: Bench) -> None:

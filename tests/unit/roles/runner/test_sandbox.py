@@ -23,7 +23,7 @@ async def shut(tmp_path: Path) -> AsyncIterator[Bench]:
         pytest.skip("this kernel has no Landlock, or no filter is written for its architecture")
     bench = Bench(tmp_path, "L2")
     yield bench
-    await bench.runner.stop()
+    await bench.close()
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
