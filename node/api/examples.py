@@ -22,6 +22,7 @@ from node.model.document import BlobPull, Document
 from node.model.federated import DatasetRequest, Refusal, SessionRequest
 from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
 from node.model.plot import PlotRequest
+from node.model.source import SourceRequest
 from node.model.task import TaskChange, TaskRequest, TaskSpec
 from node.model.value import Value
 from node.model.video import Constraint, QueryRequest
@@ -68,6 +69,7 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     Join: {"node_port": 7480, "node_ip": "127.0.0.1", "video_id": 0, "video_type": "people indoor"},
     NodeAddress: {"job_uid": "GLOBAL_ID_1", "node_addr": "127.0.0.1:7480"},
     ServiceInput: {"image": "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAP//2Q=="},
+    SourceRequest: {"name": "yard", "url": "rtsp://camera-2/stream1", "kind": "people outdoor", "fps": 15.0, "gate": 0.01},
     BlobPull: {"sources": ["edge-1"], "wait": 5.0},
     TokenRequest: {"label": "dashboard on the wall", "scope": "read", "ttl": 3600.0},
     JoinTokenRequest: {"roles": ["edge"], "ttl": 3600.0, "label": "the edge in the lobby"},

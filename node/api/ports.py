@@ -14,11 +14,12 @@ from pydantic import JsonValue
 
 from node.model.access import Claim, KeptAnswer, Token
 from node.model.blob import BlobInfo
-from node.model.cluster import NodeReport, NodeView, ServiceReport
+from node.model.cluster import NodeReport, NodeView, ServiceReport, SourceReport
 from node.model.decision import Decision
 from node.model.federated import Dataset, DatasetRequest, Record, Session, SessionEvent, SessionRequest
 from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
 from node.model.plot import Plot, PlotAnswer, PlotRequest, PlotState, PlotStatus, PlotStep
+from node.model.source import SourceProbe, SourceRequest
 from node.model.task import Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.video import (
     Constraint,
@@ -240,6 +241,25 @@ class Services(Protocol):
         """
 
 
+class Sources(Protocol):
+    """The video sources of an edge.
+
+    Raises:
+        NotFound: there is no such source.
+        Unavailable: it gives no picture, or its host is not known.
+    """
+
+    def is_added(self, name: str) -> bool: ...
+
+    async def add(self, request: SourceRequest) -> SourceReport: ...
+
+    async def remove(self, name: str) -> SourceReport: ...
+
+    async def probe(self, name: str) -> SourceProbe: ...
+
+    async def snapshot(self, name: str) -> bytes: ...
+
+
 class Aliases(Protocol):
     """Ids in the originals' shapes, each for one of our records; `node.storage` has it."""
 
@@ -359,7 +379,7 @@ class Ports:
     """Everything behind the door; `queries`, `tasks`, `plots` and `members` are None on a node without the role cloud.
 
     Without `tokens` only the node's own token opens it, without `answers` idempotency keys mean nothing,
-    without `events` nobody can listen, without `blobs` nothing is stored.
+    without `events` nobody can listen, without `blobs` nothing is stored; only an edge has `sources`.
     """
 
     queries: Queries | None
@@ -376,3 +396,4 @@ class Ports:
     sessions: SessionDesk | None = None
     datasets: DatasetShelf | None = None
     plots: Plots | None = None
+    sources: Sources | None = None

@@ -29,6 +29,7 @@ from node.api import (
     results,
     service,
     sessions,
+    sources,
     tasks,
     tokens,
 )
@@ -50,6 +51,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *service.ROUTES,
     *description.ROUTES,
     *nodes.ROUTES,
+    *sources.ROUTES,
     *queries.ROUTES,
     *results.ROUTES,
     *tasks.ROUTES,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from node.app.ground import Ground
 from node.app.part import Gauge, Loops, Part, nothing
+from node.config import SourceConfig
 from node.roles.edge.credit import FrameCredit
 from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
+from node.roles.edge.source_reader import SourceReader
+from node.roles.edge.sources import KEPT_FILE, Rules, Sources
 from node.roles.edge.stage_runner import StageRunner
 from node.roles.edge.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeParts:
-    """The jobs on this node's cameras."""
+    """This node's cameras, and the jobs on them."""
 
+    sources: Sources
     jobs: JobManager
     credit: FrameCredit
 
@@ -28,13 +33,17 @@ class EdgeParts:
         runner = StageRunner(config.node.name, ground.compute, ground.transport, ground.clock, credit)
         trials = Trials(config.node.name, ground.compute, ground.transport, ground.clock)
         bench = Bench(runner, ground.compute, ground.delivery, ground.clock, trials, ground.registry.hears)
-        jobs = JobManager(config.edge.sources, bench, ground.spawner, ground.arena)
+        make = partial(_reader, ground)
+        kept = config.node.data_dir / KEPT_FILE
+        rules = Rules(config.edge.source_hosts, config.edge.source_folders, kept)
+        sources = Sources(config.edge.sources, make, ground.clock, rules)
+        jobs = JobManager(sources, bench)
         jobs.register(ground.transport)
-        return cls(jobs, credit)
+        return cls(sources, jobs, credit)
 
     def parts(self, loops: Loops) -> tuple[Part, ...]:
         """As `Assembled.parts`."""
-        return (Part("jobs", nothing, self.jobs.stop),)
+        return (Part("sources", self.sources.recall, self.sources.stop), Part("jobs", nothing, self.jobs.stop))
 
     def gauges(self) -> tuple[Gauge, ...]:
         """As `Assembled.gauges`."""
@@ -46,3 +55,7 @@ class EdgeParts:
                 lambda: self.credit.superseded,
             ),
         )
+
+
+def _reader(ground: Ground, name: str, config: SourceConfig) -> SourceReader:
+    return SourceReader(name, config, ground.spawner, ground.arena, ground.clock)

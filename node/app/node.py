@@ -150,6 +150,7 @@ class Node:
             nodes=self,
             health=self,
             services=ground.compute,
+            sources=self._edge.sources if self._edge else None,
             aliases=ground.store.aliases,
             tokens=ground.store.tokens,
             answers=ground.store.answers,
@@ -236,7 +237,7 @@ class Node:
         return [link for link in self._ground.transport.links() if link.peer.name != self.config.node.name]
 
     def _report(self) -> NodeReport:
-        ground, jobs = self._ground, self._edge.jobs if self._edge else None
+        ground, edge = self._ground, self._edge
         return NodeReport(
             name=self.config.node.name,
             roles=ground.roles,
@@ -248,8 +249,8 @@ class Node:
             cores=self._machine.cores,
             workers=ground.compute.workers,
             services=ground.compute.reports(),
-            sources=jobs.sources() if jobs else (),
-            jobs=jobs.jobs() if jobs else (),
+            sources=edge.sources.reports() if edge else (),
+            jobs=edge.jobs.jobs() if edge else (),
             offload=self.config.edge.offload,
             talent=self._talent.worker.report() if self._talent else None,
             links=tuple(

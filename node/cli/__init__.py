@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "up": Entry("node.cli.up:up", "Run a node."),
     "dev": Entry("node.cli.dev:dev", "Run a whole system on this machine."),
     "status": Entry("node.cli.nodes:status", "The node and the peers it knows."),
+    "sources": Entry("node.cli.sources:sources", "See, add and look at video sources."),
     "queries": Entry("node.cli.queries:queries", "Submit and follow video queries."),
     "tasks": Entry("node.cli.tasks:tasks", "Run scripts on a node, follow and stop them."),
     "data": Entry("node.cli.data:data", "Register data sets for private sessions."),

@@ -16,10 +16,11 @@ from node.client.plots import PlotCalls
 from node.client.queries import QueryCalls
 from node.client.sessions import SessionCalls
 from node.client.tasks import TaskCalls
+from node.client.sources import SourceCalls
 from node.client.tokens import TokenCalls
 
 __all__ = ["TIMEOUT", "Client", "Page"]
 
 
-class Client(NodeCalls, QueryCalls, TaskCalls, PlotCalls, TokenCalls, BlobCalls, MemberCalls, SessionCalls):
+class Client(NodeCalls, SourceCalls, QueryCalls, TaskCalls, PlotCalls, TokenCalls, BlobCalls, MemberCalls, SessionCalls):
     """A node's HTTP API; see `Connection` for what it is made with."""

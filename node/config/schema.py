@@ -281,6 +281,12 @@ class EdgeConfig(Section):
     limits: Annotated[LimitsConfig, unbuilt(LimitsConfig(), "limit the whole node by its service unit")] = Field(
         LimitsConfig(), description="Limits of the edge's work; not built into this release."
     )
+    source_hosts: Texts = Field(
+        (), max_length=256, description="Hosts that sources may be added from over HTTP though only this machine reaches them."
+    )
+    source_folders: Annotated[tuple[Folder, ...], BeforeValidator(one_or_many)] = Field(
+        (), max_length=64, description="Folders whose files may be added as sources over HTTP."
+    )
     sources: dict[Identifier, SourceConfig] = Field({}, max_length=256, description="The cameras and clips, by name.")
 
     @field_validator("sources")

@@ -28,7 +28,7 @@ from lone import lone_node
 from peers import CLOCK, ECHO, MOST, Ask, Scene
 
 from node.api import reading
-from node.config import Known, load
+from node.config import Known, SourceConfig, load
 from node.errors import ConfigInvalid
 from node.model.cluster import Role
 from node.model.wire.compute import COMPUTE_RUN
@@ -36,6 +36,8 @@ from node.model.wire.job import JOB_START
 from node.pipeline.stage import SERVICES
 from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
+from node.roles.edge.source_reader import SourceReader
+from node.roles.edge.sources import Sources
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.processes import ProcessSpawner
@@ -277,6 +279,10 @@ async def test_a_method_that_the_node_does_not_answer_is_named(scene: Scene) -> 
     assert (answer.word, COMPUTE_RUN.name in text_of(answer)) == ("EC-NOT-FOUND", True)
 
 
+def _no_reader(name: str, config: SourceConfig) -> SourceReader:
+    raise AssertionError(f"{name} {config.url}: this edge has no source")
+
+
 @pytest.mark.parametrize(
     ("pipeline", "path", "says"),
     [
@@ -291,10 +297,8 @@ async def test_an_edge_refuses_a_pipeline_that_cannot_run(
 ) -> None:
     key = scene.keys["edge-1"]
     planner = Directory([(key.public, Peer("edge-1", frozenset({Role.CLOUD}), key.fingerprint))])
-    spawner, arena = ProcessSpawner(CLOCK), FrameArena(slots=4)
-    scene.stack.callback(arena.close)
     bench = Bench(**dict.fromkeys((slot.name for slot in fields(Bench)), None) | {"clock": CLOCK})  # type: ignore[arg-type]
-    await scene.open(planner, register=JobManager({}, bench, spawner, arena).register)
+    await scene.open(planner, register=JobManager(Sources({}, _no_reader, CLOCK), bench).register)
     peer = scene.raw(key)
     await peer.join("edge-1")
     plan = {"epoch": 1, "video_conf": {}, "flow_mapping": {}}

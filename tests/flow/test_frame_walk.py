@@ -13,6 +13,7 @@ import pytest
 
 from node import assets as store
 from node.app import Node, Opened
+from node.cli import run
 from node.client import Client
 from node.clock import SystemClock
 from node.config import load
@@ -80,6 +81,7 @@ async def until(condition, seconds: float = 30.0):
 async def system(tmp_path, assets):
     hub = LoopbackHub()
     source = [f"edge.sources.lobby.url={store.path(assets, 'collage.mp4')}", "edge.sources.lobby.loop=true"]
+    source.append(f'edge.source_folders=["{tmp_path}"]')
     async with (
         running(hub, a_config(tmp_path, assets, "cloud-1", "cloud")) as (cloud, opened),
         running(hub, a_config(tmp_path, assets, "edge-1", "edge", *source)) as (edge, _),
@@ -249,3 +251,39 @@ async def test_the_cloud_shows_the_pictures_of_an_edge_that_opens_no_door_to_it(
     plain = await asyncio.to_thread(look, f"/compat/video/user/video/{query.id}?fps=30", 2)
     assert len(set(drawn)) == 3
     assert all(picture.startswith(b"\xff\xd8") and picture.endswith(b"\xff\xd9") for picture in [*drawn, *plain])
+
+
+async def test_a_source_is_added_looked_at_used_and_removed_while_the_edge_runs(system, tmp_path, assets, capsys):
+    _, edge, client = system
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    (shots / "1.jpg").write_bytes(store.path(assets, "calibration.jpg").read_bytes())
+    token = edge.config.node.data_dir / "token"
+
+    async def ecnode(*words: str) -> str:
+        given = ["--url", edge._http.urls[0], "--token-file", str(token), *words]
+        assert await asyncio.to_thread(run, given) == 0
+        return capsys.readouterr().out
+
+    await ecnode("sources", "add", "shots", str(shots), "--loop", "--kind", "stills")
+    probed = json.loads(await ecnode("sources", "probe", "shots", "-o", "json"))
+    assert (probed["announced_fps"], probed["reason"]) == (5.0, "")
+    assert probed["pictures"] >= 2
+    await ecnode("sources", "snapshot", "shots", "--out", str(tmp_path / "shot.jpg"))
+    assert (tmp_path / "shot.jpg").read_bytes().startswith(b"\xff\xd8")
+
+    async def seen_by_the_cloud():
+        listed = await asyncio.to_thread(client.sources)
+        return {(one.node, one.name, one.added) for one in listed} >= {("edge-1", "shots", False)}
+
+    await until(seen_by_the_cloud)
+    query = await asyncio.to_thread(client.submit, REQUEST.replace(source="shots"))
+    await until(lambda: asyncio.to_thread(lambda: client.results(query.id, 0, 5).items))
+    await ecnode("sources", "remove", "shots")
+    ended = await until(lambda: asyncio.to_thread(lambda: (found := client.query(query.id)).state == "failed" and found))
+    assert "was removed" in ended.reason
+    assert "shots" not in await ecnode("sources", "list")
+    assert (
+        await asyncio.to_thread(run, ["--url", edge._http.urls[0], "--token-file", str(token), "sources", "remove", "lobby"])
+        == 5
+    )

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Final
 
-from node.config import SourceConfig
 from node.errors import Busy, NotFound
-from node.model.cluster import JobReport, Received, SourceReport
+from node.model.cluster import JobReport, Received
 from node.model.wire.job import (
     JOB_PICTURE,
     JOB_PLAN,
@@ -31,8 +29,7 @@ from node.pipeline.graph import check_graph
 from node.pipeline.stage import check_pipeline
 from node.roles.edge.job import Bench, Job
 from node.roles.edge.source_reader import SourceReader
-from node.roles.shared.arena import FrameArena
-from node.roles.shared.processes import Spawner
+from node.roles.edge.sources import Sources
 from node.transport.base import Answer, Call, Transport
 
 log = logging.getLogger(__name__)
@@ -43,9 +40,9 @@ JOBS: Final = 16  # the frame arena is cut for so many
 class JobManager:
     """The edge role."""
 
-    def __init__(self, sources: Mapping[str, SourceConfig], bench: Bench, spawner: Spawner, arena: FrameArena) -> None:
+    def __init__(self, sources: Sources, bench: Bench) -> None:
         self._bench = bench
-        self._readers = {name: SourceReader(name, config, spawner, arena, bench.clock) for name, config in sources.items()}
+        self._sources = sources
         self._jobs: dict[str, Job] = {}
         self._changing = asyncio.Lock()  # ending a job takes time: two starts at once would leave one that nobody owns
         self._closed = False
@@ -59,16 +56,10 @@ class JobManager:
         transport.answer(JOB_TRIAL, self._trial)
 
     async def stop(self) -> None:
-        """Ends every job and every capture process. Harmless when repeated."""
+        """Ends every job. Harmless when repeated."""
         self._closed = True  # the cloud's messages come in until the transport stops, which is later
         async with self._changing:
             await self._forget(set(self._jobs))
-        for reader in self._readers.values():
-            await reader.stop()
-
-    def sources(self) -> tuple[SourceReport, ...]:
-        """What the heartbeat says of the sources."""
-        return tuple(reader.report() for reader in self._readers.values())
 
     def jobs(self) -> tuple[JobReport, ...]:
         """What the heartbeat says of the jobs."""
@@ -78,9 +69,7 @@ class JobManager:
 
     async def _start(self, call: Call, start: JobStart) -> Answer[Received]:
         check_graph(start.pipeline, start.graph)
-        reader = self._readers.get(start.source)
-        if reader is None:
-            raise NotFound(f"no source is called '{start.source}'", hint=f"there are: {', '.join(self._readers) or 'none'}")
+        reader = self._sources.reader(start.source)
         async with self._changing:
             await self._take_on(start, call.peer.name, reader)
         return Answer(Received())

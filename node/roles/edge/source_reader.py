@@ -142,6 +142,11 @@ class SourceReader:
             self._leaving[job] = tap
             self._changed.set()
 
+    async def close(self, reason: str) -> None:
+        """As `stop`, and tells the jobs why."""
+        self._over(reason)
+        await self.stop()
+
     async def stop(self) -> None:
         """Ends the capture process. Harmless when repeated."""
         for job in list(self._taps):

@@ -14,6 +14,8 @@ from node.model.video import Placement, Plan, StageRole, VideoConf
 from node.model.wire.job import JobStart
 from node.roles.edge.job import Bench
 from node.roles.edge.job_manager import JobManager
+from node.roles.edge.source_reader import SourceReader
+from node.roles.edge.sources import Sources
 from node.roles.edge.stage_runner import StageRunner
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.processes import ProcessSpawner
@@ -35,9 +37,12 @@ async def manager(tmp_path):
     transport = LoopbackHub().transport("edge-1", {Role.EDGE}, clock)
     bench = Bench(StageRunner("edge-1", None, transport, clock), None, transport, clock, None)
     source = SourceConfig(url=str(tmp_path / "nothing.mp4"))
-    made = JobManager({"lobby": source}, bench, ProcessSpawner(clock), arena)
+    spawner = ProcessSpawner(clock)
+    sources = Sources({"lobby": source}, lambda name, config: SourceReader(name, config, spawner, arena, clock), clock)
+    made = JobManager(sources, bench)
     yield made
     await made.stop()
+    await sources.stop()
     assert arena.free == arena.slots
     arena.close()
 
