@@ -32,7 +32,6 @@ CLOCK = SystemClock()
         "http://0.0.0.0/",
         "http://2130706433/",
         "http://169.254.169.254/latest/meta-data/",
-        "http://[fe80::1%25lo]/",
         "rtsp://224.0.0.1/stream",
         "/etc/passwd",
         "file:///etc/passwd",
