@@ -16,6 +16,7 @@ from node.roles.edge.source_reader import SourceReader
 from node.roles.edge.sources import KEPT_FILE, Rules, Sources
 from node.roles.edge.stage_runner import StageRunner
 from node.roles.edge.trials import Trials
+from node.roles.shared.link_meter import LinkMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,13 @@ class EdgeParts:
     sources: Sources
     jobs: JobManager
     credit: FrameCredit
+    meter: LinkMeter
 
     @classmethod
     def make(cls, ground: Ground) -> Self:
         """Puts the role together; nothing of it runs yet."""
         config, credit = ground.config, FrameCredit()
-        runner = StageRunner(config.node.name, ground.compute, ground.transport, ground.clock, credit)
+        runner = StageRunner(config.node.name, ground.compute, ground.transport, ground.clock, credit, meter=ground.meter)
         trials = Trials(config.node.name, ground.compute, ground.transport, ground.clock)
         bench = Bench(runner, ground.compute, ground.delivery, ground.clock, trials, ground.registry.hears)
         make = partial(_reader, ground)
@@ -39,11 +41,15 @@ class EdgeParts:
         sources = Sources(config.edge.sources, make, ground.clock, rules)
         jobs = JobManager(sources, bench)
         jobs.register(ground.transport)
-        return cls(sources, jobs, credit)
+        return cls(sources, jobs, credit, ground.meter)
 
     def parts(self, loops: Loops) -> tuple[Part, ...]:
         """As `Assembled.parts`."""
-        return (Part("sources", self.sources.recall, self.sources.stop), Part("jobs", nothing, self.jobs.stop))
+        return (
+            loops.part("links", self.meter.run),
+            Part("sources", self.sources.recall, self.sources.stop),
+            Part("jobs", nothing, self.jobs.stop),
+        )
 
     def gauges(self) -> tuple[Gauge, ...]:
         """As `Assembled.gauges`."""

@@ -22,6 +22,7 @@ from node.roles.shared.blobs import BlobService
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.delivery import Delivery
 from node.roles.shared.events import EventBus
+from node.roles.shared.link_meter import LinkMeter
 from node.roles.shared.processes import Spawner
 from node.roles.shared.registry import Registry
 from node.roles.shared.runner.runner import Runner
@@ -50,6 +51,7 @@ class Ground:
     arena: FrameArena
     compute: ComputeService
     runner: Runner
+    meter: LinkMeter
 
     @classmethod
     async def open(
@@ -98,6 +100,8 @@ class Ground:
         catalogue.install(tables)
         compute = ComputeService(spawner, arena, clock, config.node.assets_dir, workers, tables)
         compute.register(transport)
+        meter = LinkMeter(config.node.name, transport, clock)
+        meter.register()
         return cls(
             config=config,
             clock=clock,
@@ -115,6 +119,7 @@ class Ground:
             arena=arena,
             compute=compute,
             runner=Runner(clock),
+            meter=meter,
         )
 
     @property

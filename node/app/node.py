@@ -236,6 +236,17 @@ class Node:
         """The links to other nodes."""
         return [link for link in self._ground.transport.links() if link.peer.name != self.config.node.name]
 
+    def _link(self, link: LinkState) -> LinkReport:
+        width = self._ground.meter.width(link.peer.name)
+        return LinkReport(
+            peer=link.peer.name,
+            rtt_ms=link.rtt_s * 1000,
+            bytes_out=link.bytes_out,
+            bytes_in=link.bytes_in,
+            bytes_s=width.bytes_s if width else 0.0,
+            measured_s=max(self._clock.monotonic() - width.at, 0.0) if width else 0.0,
+        )
+
     def _report(self) -> NodeReport:
         ground, edge = self._ground, self._edge
         return NodeReport(
@@ -248,15 +259,13 @@ class Node:
             address=self._address,
             cores=self._machine.cores,
             workers=ground.compute.workers,
+            queued=ground.compute.queued,
             services=ground.compute.reports(),
             sources=edge.sources.reports() if edge else (),
             jobs=edge.jobs.jobs() if edge else (),
             offload=self.config.edge.offload,
             talent=self._talent.worker.report() if self._talent else None,
-            links=tuple(
-                LinkReport(peer=link.peer.name, rtt_ms=link.rtt_s * 1000, bytes_out=link.bytes_out, bytes_in=link.bytes_in)
-                for link in self._links()[:LINKS_MOST]
-            ),
+            links=tuple(self._link(link) for link in self._links()[:LINKS_MOST]),
             **self._machine.figures(),
         )
 

@@ -26,7 +26,7 @@ WATCH_EVERY: Final = 1.0
 FOLLOW_EVERY: Final = 0.2
 PLOTS_SHOWN: Final = 4
 MAX_DOING: Final = 8  # running queries that are described by source and rate; each costs the node one request
-TITLES: Final = ("PEER", "ROLE", "STATE", "RTT", "CPU", "LAST SEEN", "DOING")
+TITLES: Final = ("PEER", "ROLE", "STATE", "RTT", "CPU", "MEM", "QUEUE", "LAST SEEN", "DOING")
 
 
 @click.command()
@@ -78,7 +78,8 @@ def _draw(settings: Settings, readiness: Readiness, card: NodeCard, peers: list[
     report = card.report
     click.echo(
         f"{report.name}  {'ready' if readiness.ready else 'not ready'}  up {seconds_text(card.uptime_s)}  "
-        f"cpu {share_text(report.cpu_fraction)}  mem {report.rss_mib:.0f} MiB  workers {report.workers}  {card.fingerprint}"
+        f"cpu {share_text(report.cpu_fraction)}  mem {report.rss_mib:.0f} MiB  workers {report.workers}  "
+        f"queue {report.queued}  {card.fingerprint}"
     )
     for component, problem in readiness.components.items():
         if problem:
@@ -99,6 +100,8 @@ def _row(view: NodeView, doing: Mapping[str, str]) -> list[str]:
         f"{view.state}, drained" if view.drained else view.state,
         f"{view.rtt_ms:.1f} ms" if fresh and view.rtt_ms is not None else "–",
         share_text(report.cpu_fraction) if fresh else "–",
+        share_text(report.memory_fraction) if fresh else "–",
+        str(report.queued) if fresh else "–",
         "now" if fresh else seconds_text(view.seen_s),
         jobs if fresh else f"– last report {seconds_text(view.seen_s)} ago",
     ]

@@ -15,8 +15,8 @@ from node.client.nodes import NodeCalls
 from node.client.plots import PlotCalls
 from node.client.queries import QueryCalls
 from node.client.sessions import SessionCalls
-from node.client.tasks import TaskCalls
 from node.client.sources import SourceCalls
+from node.client.tasks import TaskCalls
 from node.client.tokens import TokenCalls
 
 __all__ = ["TIMEOUT", "Client", "Page"]

@@ -86,12 +86,17 @@ class JobReport(Value):
 
 
 class LinkReport(Value):
-    """One live link of the reporting node."""
+    """One live link of the reporting node.
+
+    `bytes_s` is how wide it was found `measured_s` seconds before the report, 0 where nothing has told it yet.
+    """
 
     peer: Name
     rtt_ms: Seconds
     bytes_out: Count = 0
     bytes_in: Count = 0
+    bytes_s: Seconds = 0.0
+    measured_s: Seconds = 0.0
 
 
 LINKS_MOST: Final = 1024  # of a report; a cloud has more members than that, and tells the first ones
@@ -100,7 +105,8 @@ LINKS_MOST: Final = 1024  # of a report; a cloud has more members than that, and
 class NodeReport(Value):
     """One heartbeat. `boot` counts the starts of the node; `http` is the address its API is advertised at, `address` where
     other nodes may dial it, empty where they cannot; `offload` says whether stages of its own cameras may, must not or
-    shall run elsewhere; `memory_mib` is all that the machine has.
+    shall run elsewhere; `memory_mib` is all that the machine has. `cpu_fraction` is the share of all cores in use,
+    `others_fraction` what of it is neither this process nor its children; `queued` calls wait for a worker.
     """
 
     name: Name
@@ -112,7 +118,9 @@ class NodeReport(Value):
     address: Address = ""
     cores: Annotated[int, Field(ge=1, le=100_000)]
     workers: Count = 0
+    queued: Count = 0
     cpu_fraction: Fraction
+    others_fraction: Fraction = 0.0
     memory_fraction: Fraction
     memory_mib: Seconds = 0.0
     rss_mib: Seconds

@@ -17,11 +17,11 @@ from pydantic_core import SchemaSerializer, core_schema, to_json
 from node.clock import rfc3339
 from node.errors import Malformed
 from node.model.blob import CHUNK_BYTES, BlobId
-from node.model.cluster import NodeReport, NodeState
+from node.model.cluster import NodeReport, NodeState, Role
 from node.model.federated import SessionId
 from node.model.plot import PlotId, PlotState, TalentReport
 from node.model.task import ATTEMPTS_MOST, TaskId, TaskState
-from node.model.value import Count, Items, Name, QueryId, Seconds, Text, Value
+from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word63
 from node.model.video import Plan, QueryState, Result
 
 V = TypeVar("V", bound=Value)
@@ -38,6 +38,40 @@ class NodeCard(Value):
     fingerprint: Text
     public_key: Text
     uptime_s: Seconds
+
+
+class TopologyNode(Value):
+    """One node as the others see it: fractions of its machine, and what waits there."""
+
+    name: Name
+    roles: Items[Role]
+    state: NodeState
+    drained: bool = False
+    cpu_fraction: Fraction
+    others_fraction: Fraction
+    memory_fraction: Fraction
+    queued: Count
+    wait_ms: Annotated[dict[Word63, Seconds], Field(description="By service: the median wait of its newest calls.")]
+    jobs: Count
+
+
+class TopologyLink(Value):
+    """One direction of a link, as the node at its beginning reports it; `bytes_s` is 0 where nothing has told it yet."""
+
+    source: Name
+    target: Name
+    rtt_ms: Seconds
+    bytes_s: Seconds
+    measured_s: Seconds
+    bytes_out: Count
+    bytes_in: Count
+
+
+class Topology(Value):
+    """The nodes that are known here, and the links that they report."""
+
+    nodes: Items[TopologyNode]
+    links: Items[TopologyLink]
 
 
 class ResultItem(Result):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from node.clock import Clock
-from node.model.cluster import NodeReport, NodeState, NodeView, Role
+from node.model.cluster import LinkReport, NodeReport, NodeState, NodeView, Role
 from node.model.decision import Decision
 from node.model.video import EPOCH_STEP, Plan, Query, Runtime, SafePlan, StageRole
 from node.model.wire.job import Failure
@@ -146,39 +146,43 @@ class Planning:
 
     def _resources(self, query: Query, host: NodeView) -> ResourceInfo:
         """The nodes that may run stages of this query: its edge, and the ready ones that the edge has a link to."""
-        rtts = {link.peer: link.rtt_ms / 1000 for link in host.report.links}
+        links = {link.peer: link for link in host.report.links}
         here = self._registry.here()
         others = [view.report for view in self._registry.views() if view.state is NodeState.READY]
         known = {report.name: report for report in [*others, here]}
         drained = self._drained()
-        reachable = [report for name, report in known.items() if name in rtts and name != query.node and name not in drained]
-        away = tuple(_resource(report, _role_of(report), max(rtts[report.name], MIN_RTT_S)) for report in reachable)
-        home = (_resource(host.report, StageRole.HOST, 0.0),)
+        reachable = [report for name, report in known.items() if name in links and name != query.node and name not in drained]
+        now = self._clock.monotonic()
+        away = tuple(_resource(report, _role_of(report), links[report.name], now - host.seen_s) for report in reachable)
+        home = (_resource(host.report, StageRole.HOST, None, now),)
         offload = "always" if query.node in drained else host.report.offload  # its cameras stay, their stages go where they can
         nodes = {"auto": home + away, "never": home, "always": away or home}[offload]
         camera = next((source for source in host.report.sources if source.name == query.source), None)
         fps, height = (camera.fps or DEFAULT_FPS, camera.height) if camera is not None else (DEFAULT_FPS, 0)
-        return ResourceInfo(nodes, fps, height, at=self._clock.monotonic(), owner=query.node)
+        return ResourceInfo(nodes, fps, height, at=now, owner=query.node)
 
 
 def _role_of(report: NodeReport) -> StageRole:
     return StageRole.CLOUD if Role.CLOUD in report.roles else StageRole.EDGE
 
 
-def _resource(report: NodeReport, role: StageRole, rtt_s: float) -> NodeResource:
+def _resource(report: NodeReport, role: StageRole, link: LinkReport | None, told_at: float) -> NodeResource:
+    """`link` is the one from the host edge, as that reported it at the clock's time `told_at`; None for the host itself."""
     return NodeResource(
         name=report.name,
         role=role,
         workers=report.workers,
         cpu_fraction=_busy(report),
-        rtt_s=rtt_s,
+        rtt_s=max(link.rtt_ms / 1000, MIN_RTT_S) if link else 0.0,
         services={service.name: service for service in report.services},
+        bytes_s=link.bytes_s if link else 0.0,
+        probed_at=told_at - link.measured_s if link and link.bytes_s else 0.0,
     )
 
 
 def _busy(report: NodeReport) -> float:
-    """What one more process lacks of a core on that machine: nothing while a core is free."""
-    free = report.cores * (1.0 - report.cpu_fraction)
+    """What one more process lacks of a core on that machine for others' sake: nothing while they leave one free."""
+    free = report.cores * (1.0 - report.others_fraction)
     return 1.0 - min(max(free, FAIR_SHARE), 1.0)
 
 

@@ -20,6 +20,7 @@ from node.pipeline.graph import Graph, Segment, segments
 from node.pipeline.stage import SERVICES, inputs_of
 from node.roles.edge.credit import FrameCredit
 from node.roles.shared.compute_service import ComputeService, Frame, PictureBlobs, unpack
+from node.roles.shared.link_meter import LinkMeter
 from node.transport.base import Transport
 
 
@@ -60,13 +61,21 @@ class StageRunner:
     """Runs pictures through pipelines from the node called `here`."""
 
     def __init__(
-        self, here: str, compute: ComputeService, transport: Transport, clock: Clock, credit: FrameCredit | None = None
+        self,
+        here: str,
+        compute: ComputeService,
+        transport: Transport,
+        clock: Clock,
+        credit: FrameCredit | None = None,
+        *,
+        meter: LinkMeter | None = None,
     ) -> None:
         self.here = here
         self._compute = compute
         self._transport = transport
         self._clock = clock
         self.credit = credit or FrameCredit()
+        self._meter = meter
 
     def frame_leaves(self, pipeline: Sequence[str], plan: Plan) -> bool:
         """Whether a stage that needs the whole picture runs elsewhere, so that it is better encoded when it is taken."""
@@ -170,10 +179,15 @@ class StageRunner:
         )
         blobs = [blob for given in pictures.values() for blob in given]
         run.bytes_moved += sum(len(blob) for blob in blobs)
-        timeout = max(walk.deadline - self._clock.monotonic(), 0.001)
+        began = self._clock.monotonic()
+        timeout = max(walk.deadline - began, 0.001)
         answer = await self._transport.call(node, COMPUTE_RUN, request, blobs=blobs, timeout=timeout)
         if len(answer.body.stage_seconds) != len(stages):
             raise Unavailable(f"'{node}' told {len(answer.body.stage_seconds)} times for {len(stages)} stages")
+        if self._meter is not None:
+            there = sum(answer.body.stage_seconds) + answer.body.decode_seconds + answer.body.wait_seconds
+            moved = sum(len(blob) for blob in (*blobs, *answer.blobs))
+            self._meter.took(node, moved, self._clock.monotonic() - began - there)
         gives = frozenset[str]().union(*(spec.gives for spec in specs))  # a peer adds what its stages are for, nothing else
         came = unpack(answer.body.pictures, answer.blobs)
         run.add(

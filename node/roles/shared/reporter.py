@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -37,9 +39,12 @@ class Machine:
         self._process = psutil.Process()
         self.cores = psutil.cpu_count() or 1
         psutil.cpu_percent(interval=None)  # the first reading has nothing to compare with
+        self._own_before = (clock.monotonic(), self._own_cpu_s())
 
     def figures(self) -> dict[str, float]:
-        """CPU and memory in use as fractions, memory of the machine and resident memory of this process in MiB."""
+        """CPU and memory in use as fractions, the CPU of others than this process and its children, memory of the machine and
+        resident memory of this process in MiB.
+        """
         now = self._clock.monotonic()
         if now - self._read_at >= FRESH:
             self._read_at, self._figures = now, self._read()
@@ -47,12 +52,33 @@ class Machine:
 
     def _read(self) -> dict[str, float]:
         memory = psutil.virtual_memory()
+        used = min(psutil.cpu_percent(interval=None) / 100, 1.0)
+        (before, own_before), (now, own) = self._own_before, (self._clock.monotonic(), self._own_cpu_s())
+        self._own_before = (now, own)
+        share = (own - own_before) / ((now - before) * self.cores) if now > before else 0.0
         return {
-            "cpu_fraction": min(psutil.cpu_percent(interval=None) / 100, 1.0),
+            "cpu_fraction": used,
+            "others_fraction": min(max(used - share, 0.0), 1.0),
             "memory_fraction": memory.percent / 100,
             "memory_mib": memory.total / 2**20,
             "rss_mib": self._process.memory_info().rss / 2**20,
         }
+
+    def _own_cpu_s(self) -> float:
+        """Seconds of CPU of this process and its children, those that have ended included."""
+        total = sum(self._process.cpu_times()[:4])
+        for pid in self._children():
+            with suppress(psutil.NoSuchProcess):
+                total += sum(psutil.Process(pid).cpu_times()[:4])
+        return total
+
+    def _children(self) -> list[int]:
+        # psutil would read every process of the machine, which takes milliseconds
+        task = Path(f"/proc/self/task/{self._process.pid}/children")
+        try:
+            return [int(pid) for pid in task.read_text().split()]
+        except OSError:
+            return [child.pid for child in self._process.children()]
 
 
 class Reporter:
