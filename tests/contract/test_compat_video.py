@@ -396,7 +396,7 @@ def test_members_that_share_an_address_go_by_more_of_it() -> None:
 # The original's faults
 
 
-def test_a_picture_as_text_is_parsed_and_never_evaluated(client: Client) -> None:
+def test_eval_on_received_images_is_gone_a_text_is_parsed_and_never_evaluated(client: Client) -> None:
     for text in (
         "__import__('os').system('true')",
         "[__import__('os').getpid()]",
@@ -443,7 +443,7 @@ def test_every_missing_input_is_named(client: Client) -> None:
     assert (reply.status, [fault["path"] for fault in reply.json["errors"]]) == (422, ["bbox", "faces"])
 
 
-def test_more_than_eleven_results_are_kept(client: Client) -> None:
+def test_results_lost_by_an_11_item_buffer_are_kept_here(client: Client) -> None:
     alias = running(client, *range(1, 61))
     results = client.get(f"/query/get_agg_info/{alias}").json["appended_result"]
     assert [result["n_loop"] for result in results] == list(range(1, 61))
@@ -451,7 +451,7 @@ def test_more_than_eleven_results_are_kept(client: Client) -> None:
     assert [result["n_loop"] for result in few] == [59, 60]
 
 
-def test_a_stage_with_zero_faces_breaks_no_figure(client: Client) -> None:
+def test_zero_faces_divide_nothing_by_zero(client: Client) -> None:
     alias = running(client)
     native = client.door.run(client.door.store.aliases.native(alias))
     client.door.give_results(native, [1])
@@ -459,7 +459,7 @@ def test_a_stage_with_zero_faces_breaks_no_figure(client: Client) -> None:
     assert result["count_result"] == {}
 
 
-def test_a_job_that_ended_is_not_running_any_more(client: Client) -> None:
+def test_end_of_file_kills_the_job_and_its_state_does_not_stay_running(client: Client) -> None:
     alias = running(client)
     native = client.door.run(client.door.store.aliases.native(alias))
     client.door.go(native, "end")

@@ -130,7 +130,7 @@ def test_status_shows_the_peers(ecnode: Callable[..., int], door: Any, capsys: p
     assert ecnode("status") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("cloud-1  ready  up ")
-    assert lines[1].split() == ["PEER", "ROLE", "STATE", "RTT", "CPU", "LAST", "SEEN", "DOING"]
+    assert lines[1].split() == ["PEER", "ROLE", "STATE", "RTT", "CPU", "MEM", "QUEUE", "LAST", "SEEN", "DOING"]
     assert lines[2].split()[:5] == ["edge-1", "edge", "ready", "1.2", "ms"]
     assert "suspect" in lines[3]
     assert "last report 7.1 s ago" in lines[3]

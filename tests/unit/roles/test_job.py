@@ -14,7 +14,8 @@ from node.clock import ManualClock
 from node.errors import Busy, Invalid, Malformed, NotFound, Superseded, Unavailable
 from node.model.video import Placement, Plan, SafePlan, StageRole, VideoConf
 from node.model.wire.job import JobProgress, JobStart
-from node.roles.edge.job import RESULTS_WAITING, TALLY_S, Bench, Job
+from node.pipeline.stage import CLIP
+from node.roles.edge.job import RESULTS_WAITING, TALLY_S, WINDOW, Bench, Job
 from node.roles.edge.source_reader import Capture
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import Frame
@@ -48,6 +49,7 @@ class Runner:
     """Stages that end when and how the test says."""
 
     waiting: list[asyncio.Future] = field(default_factory=list)
+    clips: list[tuple[bytes, ...]] = field(default_factory=list)
     gives: dict[str, object] = field(default_factory=lambda: {"bbox": []})
     here: str = "edge-1"
 
@@ -56,6 +58,7 @@ class Runner:
 
     async def run(self, _query, _pipeline, _plan, _frame, *, deadline, run) -> None:
         run.stage = "face_detection"
+        self.clips.append(run.pictures.get("clip", ()))
         outcome = asyncio.get_running_loop().create_future()
         self.waiting.append(outcome)
         await outcome
@@ -398,3 +401,42 @@ async def test_who_waits_for_a_picture_gets_the_next_one_and_nothing_when_none_c
 class Painter:
     async def annotate(self, _frame, values, _label) -> bytes:
         return b"drawn" if values is not None else b"plain"
+
+
+async def test_one_frame_in_flight_is_not_all_there_may_be():
+    stage = Stage()
+    stage.job.start()
+    for _ in range(3):
+        stage.take()
+        await turns()
+    assert len(stage.runner.waiting) == WINDOW == 2
+    assert stage.job.tally().in_flight == 3
+    await stage.settle(None)
+    await stage.settle(None)
+    assert stage.job.tally().processed == 2
+    await stage.job.stop()
+    await turns()
+    stage.arena.close()
+
+
+async def test_a_stage_that_looks_at_clips_gets_the_newest_pictures_in_a_row():
+    place = Placement(node="edge-1", role=StageRole.HOST)
+    plan = PLAN.replace(flow_mapping={"helmet_detection": place})
+    stage = Stage()
+    stage.job = Job(
+        START.replace(pipeline=("helmet_detection",), plan=plan),
+        "cloud-1",
+        stage.reader,
+        Bench(stage.runner, None, stage.cloud, stage.clock),
+    )
+    stage.job.start()
+    lengths = []
+    for _ in range(CLIP + 2):
+        stage.take()
+        await turns()
+        lengths.append(len(stage.runner.clips[-1]))
+        await stage.settle(None)
+    assert lengths == [*range(1, CLIP + 1), CLIP, CLIP]
+    await stage.job.stop()
+    await turns()
+    stage.arena.close()

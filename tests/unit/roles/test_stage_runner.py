@@ -16,6 +16,7 @@ from node.roles.edge.stage_runner import Run, StageRunner
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import Frame, Outcome
 from node.transport.base import Answer
+from node.transport.frames import pack_body
 
 PIPELINE = ("face_detection", "face_alignment")
 GIVEN = {
@@ -104,6 +105,14 @@ async def test_neighbours_on_a_peer_are_one_request_and_its_way_counts_with_the_
     assert len(blobs) == 1
     assert run.bytes_moved == 48
     assert run.stage_s == pytest.approx({"face_detection": 0.8, "face_alignment": 0.5})
+
+
+async def test_3_7_times_payload_as_text_is_gone_a_picture_travels_as_its_bytes(scene):
+    run = await scene.walk("edge-2", "edge-2")
+    ((_, request, blobs),) = scene.peer.calls
+    assert blobs == [scene.frame.lease.read(scene.frame.size)]
+    assert run.bytes_moved == scene.frame.size
+    assert len(pack_body(request)) < 300, "the picture, or something as large, stands in the body as well"
 
 
 async def test_crops_travel_between_nodes_and_nothing_that_nobody_asked_for(scene):

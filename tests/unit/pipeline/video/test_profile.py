@@ -75,7 +75,7 @@ def test_the_size_of_objects_does_not_depend_on_the_resolution() -> None:
     assert large == small == 100 * 200
 
 
-def test_a_count_that_jumps_is_not_stable() -> None:
+def test_obj_stable_always_true_is_gone_a_count_that_jumps_is_not_stable() -> None:
     assert runtime_of([result(number, boxes=[BOX]) for number in range(10)]).obj_stable
     assert not runtime_of([result(number, boxes=[BOX] * (number % 2)) for number in range(10)]).obj_stable
 
