@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from node.clock import ManualClock
 from node.errors import Busy, Invalid, Malformed, NotFound, Superseded, Unavailable
-from node.model.video import Placement, Plan, SafePlan, StageRole, VideoConf
+from node.model.video import IN_FLIGHT, Placement, Plan, SafePlan, StageRole, VideoConf
 from node.model.wire.job import JobProgress, JobStart
 from node.pipeline.stage import CLIP
-from node.roles.edge.job import RESULTS_WAITING, TALLY_S, WINDOW, Bench, Job
+from node.roles.edge.job import RESULTS_WAITING, TALLY_S, Bench, Job
 from node.roles.edge.source_reader import Capture
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.compute_service import Frame
@@ -409,7 +409,7 @@ async def test_one_frame_in_flight_is_not_all_there_may_be():
     for _ in range(3):
         stage.take()
         await turns()
-    assert len(stage.runner.waiting) == WINDOW == 2
+    assert len(stage.runner.waiting) == IN_FLIGHT == 2
     assert stage.job.tally().in_flight == 3
     await stage.settle(None)
     await stage.settle(None)
@@ -427,7 +427,7 @@ async def test_a_stage_that_looks_at_clips_gets_the_newest_pictures_in_a_row():
         START.replace(pipeline=("helmet_detection",), plan=plan),
         "cloud-1",
         stage.reader,
-        Bench(stage.runner, None, stage.cloud, stage.clock),
+        Bench(stage.runner, None, stage.cloud, stage.clock, None),
     )
     stage.job.start()
     lengths = []
