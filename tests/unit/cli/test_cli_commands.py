@@ -409,6 +409,6 @@ def test_a_reader_that_has_seen_enough_causes_no_noise(door: Any, tmp_path: Path
 
 def test_an_error_with_one_fault_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "node.toml"
-    config.write_text('schema = 1\n[node]\nname = "t-1"\nroles = ["edge"]\n[http]\ncompat = ["pai"]\n')
+    config.write_text('schema = 1\n[node]\nname = "t-1"\nroles = ["edge"]\n[http]\ntls = { cert = "a" }\n')
     assert run(["up", "-c", str(config)]) == 3
     assert capsys.readouterr().err.count("is not built into this release") == 1
