@@ -24,6 +24,7 @@ BEST: Final = 5  # remembered with a decision
 ACCURACY_WEIGHT: Final = 0.02
 BYTE_PRICE: Final = 4e-9  # utility per byte and second that leaves the host: 1 MB/s costs a fifth of a switch
 BROKEN_WORTH: Final = 0.1  # what a plan that surely breaks a limit may still be worth, the less the further it is beyond
+LIMIT_LEAST_S: Final = 1e-3  # where a limit leaves no time at all, the quickest plan is still the least bad one
 OVERLOAD: Final = 0.5  # utility for each whole resource above the cap
 
 
@@ -86,7 +87,7 @@ class Goal:
         held, excess = 1.0, 1.0
         for limit in self.limits(offered):
             held = min(held, chance_below(limit, mean, variance))
-            excess = max(excess, mean / limit if limit > 0.0 else inf)
+            excess = max(excess, mean / limit)
         held *= sure
         age = 0.0 if self.constraint.latency is None else mean + self.overhead_s
         accuracy = self.scene.expected(resolution, rate, age)
@@ -102,12 +103,12 @@ class Goal:
         return min(accuracy / asked, 1.0) if asked else accuracy
 
     def limits(self, offered: float) -> list[float]:
-        """What the time of a frame must stay below, in seconds, where `offered` frames a second are taken."""
+        """What the time of a frame must stay below, in seconds, where `offered` frames a second are taken; each above 0."""
         found = []
         if self.constraint.delay is not None:
-            found.append(self.constraint.delay * (self.camera_fps / offered + 1))
+            found.append(max(self.constraint.delay * (self.camera_fps / offered + 1), LIMIT_LEAST_S))
         if self.constraint.latency is not None:
-            found.append(self.constraint.latency - self.overhead_s)
+            found.append(max(self.constraint.latency - self.overhead_s, LIMIT_LEAST_S))
         return found
 
 
@@ -132,10 +133,10 @@ def rank(offers: Offers, goal: Goal) -> list[Candidate]:
         offered = min(float(fps), goal.camera_fps)
         limits = goal.limits(offered)
         limit = min(limits) if limits else inf
-        log_limit = log(limit) if 0.0 < limit < inf else limit
+        log_limit = log(limit) if limit < inf else limit
         for mean, middle, steepness, chain in moments:
             held = 0.5 * erfc((middle - log_limit) * steepness) if log_limit < inf else 1.0
-            chance = held + (BROKEN_WORTH / max(mean / limit, 1.0) if limit > 0.0 else 0.0)
+            chance = held + BROKEN_WORTH / max(mean / limit, 1.0)
             if worth * chance + little <= floor:
                 continue
             if late or goal.in_flight < offered * mean:  # late or lacking results: the accuracy is not reached either

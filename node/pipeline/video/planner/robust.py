@@ -45,12 +45,19 @@ class _Query:
 
     host: str = ""
     chosen: Key | None = None
+    constraint: Constraint | None = None
     switched_at: float = float("-inf")
     objects: float | None = None
     overhead_s: float = 0.0
     bias: Bias = field(default_factory=Bias)
     look: Look | None = None
     known: tuple[Asked, Goal, Offers] | None = None
+
+    def gain_wanted(self, constraint: Constraint, now: float) -> float:
+        """By how much another plan must be better to be worth a switch; not at all where the user wants something else."""
+        if constraint != self.constraint:
+            return 0.0
+        return SWITCH_GAIN if now - self.switched_at >= SETTLE_S else SETTLE_GAIN
 
 
 class Robust:
@@ -100,15 +107,14 @@ class Robust:
         kept = _again(query.chosen, offers, goal, asked)
         best = None
         if ranked:
-            settled = resource_info.at - query.switched_at >= SETTLE_S
-            gain = SWITCH_GAIN if settled else SETTLE_GAIN
+            gain = query.gain_wanted(user_constraint, resource_info.at)
             best = ranked[0] if kept is None or ranked[0].utility - kept.utility >= gain else kept
             if self._is_full(job_uid, best):
                 for node in {resource_info.nodes[place].name for place in best.placed.places}:
                     self._market.wanted(node, WAIT_S)
                 best = None
         had = query.chosen[2] if query.chosen else ()
-        query.known = asked, goal, offers
+        query.known, query.constraint = (asked, goal, offers), user_constraint
         query.look = Look(dag, resource_info, user_constraint, runtime_info, query.overhead_s, ranked, had, kept, best)
         if best is None:
             self._drop(job_uid, query)

@@ -64,6 +64,15 @@ LIMITS = st.builds(
 )
 
 
+def test_where_the_way_alone_takes_longer_than_the_limit_the_quickest_is_the_least_bad() -> None:
+    def stages(stay: float) -> list[list[Option]]:
+        return [[Option(0, Time(stay, 1e-6), Time(0.0, 0.0), Time(0.0, 0.0), 1e-3, 0.0, 0.0, 0.0, 0.0)]]
+
+    found = Given({resolution: stages(0.01 * 2**step) for step, resolution in enumerate(Resolution)})
+    ranked = rank(found, goal(1, Constraint(latency=0.02, accuracy=0.2), overhead=0.5))
+    assert ranked[0].resolution is Resolution.P360
+
+
 @given(offers(), LIMITS, st.floats(0, 0.5))
 @settings(max_examples=60, deadline=None)
 def test_nothing_that_was_left_out_is_better(found: Given, limits: Constraint, overhead: float) -> None:

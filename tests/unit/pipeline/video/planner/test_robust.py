@@ -113,6 +113,13 @@ def test_where_no_plan_holds_the_limit_the_quickest_is_nearest_to_it() -> None:
     assert conf.resolution is Resolution.P360
 
 
+def test_a_changed_constraint_is_served_at_once_however_little_is_gained() -> None:
+    robust = Robust()
+    before, _ = choose(robust, resources(host()), Constraint(accuracy=1.0))
+    after, _ = choose(robust, resources(host(), at=0.5), Constraint(accuracy=0.2, latency=0.02))
+    assert (before.resolution is Resolution.P360, after.resolution) == (False, Resolution.P360)
+
+
 def test_without_a_constraint_the_most_accurate_plan_below_the_cap_is_chosen() -> None:
     conf, _ = choose(Robust(), resources(host(speed=60.0)), Constraint())
     assert conf.resolution is Resolution.P720  # as good as 1080p, for less
