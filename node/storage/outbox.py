@@ -161,8 +161,8 @@ class Outbox:
         """Counts one more attempt that came to nothing."""
         await self._database.write(lambda connection: _tried(connection, peer, messages))
 
-    async def drop(self, peer: str) -> tuple[OutboxStream, int]:
-        """Forgets what waits for a peer that will not come back; where the stream stands now, and how many messages went.
+    async def drop(self, peer: str) -> OutboxStream:
+        """Forgets what waits for a peer that will not come back; where the stream stands now.
 
         Sequences go on where they were: whoever comes under that name takes the stream up from there, as after a new memory.
         """
@@ -216,13 +216,13 @@ def _settle(connection: Writing, peer: str, upto: int, reader: str) -> None:
     connection.change(_SETTLE, peer=peer, low=upto, reader=reader, bytes=weight)
 
 
-def _drop(connection: Writing, peer: str) -> tuple[OutboxStream, int]:
+def _drop(connection: Writing, peer: str) -> OutboxStream:
     row = connection.row(_STREAM, peer=peer)
     if row is None:
-        return OutboxStream(peer), 0
-    low, last = cast(int, row[1]), cast(int, row[2])
+        return OutboxStream(peer)
+    last = cast(int, row[2])
     _settle(connection, peer, last, "")
-    return OutboxStream(peer, "", last, last), last - low
+    return OutboxStream(peer, "", last, last)
 
 
 def _tried(connection: Writing, peer: str, messages: tuple[Waiting, ...]) -> None:

@@ -161,7 +161,8 @@ class Courier:
             StorageFailed: the disk did not take it; nothing was forgotten.
         """
         await end(self._task)
-        stream, dropped = await self._desk.outbox.drop(self.peer)
+        stream = await self._desk.outbox.drop(self.peer)
+        dropped = max(stream.low - self._acknowledged, 0)  # what was acknowledged a moment ago may still have had its row
         self._reader, self._stored, self._acknowledged = stream.reader, stream.low, stream.low
         self._last = max(self._last, stream.last)
         self._greets = False
