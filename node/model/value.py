@@ -34,7 +34,7 @@ class Value(BaseModel):
 
     FILLED: ClassVar[frozenset[str]] = frozenset()
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     def replace(self, **changes: object) -> Self:
         """The same value with some fields changed, checked again."""

@@ -201,16 +201,6 @@ def test_a_taken_port_is_told_with_its_address(tmp_path):
     assert re.search(rf"http\.listen: 127\.0\.0\.1:{port} cannot be bound", ended.stderr)
 
 
-@pytest.mark.parametrize("role", ["talent", "federated"])
-def test_a_role_that_is_not_built_is_refused_in_a_sentence(role):
-    shipped = Path(__file__).parents[2] / "configs" / f"{role}.toml"
-    ended = subprocess.run(
-        [sys.executable, "-m", "node", "up", "-c", str(shipped)], capture_output=True, text=True, timeout=20, check=False
-    )
-    assert ended.returncode == 3
-    assert f"role '{role}' is not built into this release" in ended.stderr
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_dev_ends_with_its_terminal_and_leaves_nothing(assets, tmp_path, number):
     command = [sys.executable, "-m", "node", "dev", "--edges", "1", "--folder", str(assets)]
