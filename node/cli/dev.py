@@ -77,7 +77,7 @@ def dev(  # noqa: PLR0917 - one argument for each option
             click.echo(f"           ecnode sessions create {_credit(system)} --accept-all --watch")
         if talents:
             click.echo("           ecnode plots create --ksize 18 --count 4 --watch")
-        click.echo(f"Ctrl-C ends all of it ({CLOUD} and its edges)")
+        click.echo(f"Ctrl-C ends all of it ({CLOUD} and the nodes around it)")
         sys.stdout.flush()
         try:
             _stay(system, settings)
