@@ -138,7 +138,8 @@ class Pull:
         except TooLarge as error:  # the source's own transport.max_message is below a chunk
             if len(ask.pieces) == 1:
                 source.refuse(error)
-            source.step_most = max(len(ask.pieces) // 2, 1)
+            # never up again: the refusal of a larger ask may come after that of a smaller one
+            source.step_most = min(source.step_most, max(len(ask.pieces) // 2, 1))
             self._lose(source, ask)
         except Rejected as error:
             if isinstance(error, Invalid):  # it believes that the blob is shorter
