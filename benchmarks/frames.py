@@ -39,6 +39,7 @@ from node.model.video import Constraint, Placement, Plan, QueryRequest, Resoluti
 from node.model.wire.compute import COMPUTE_RUN, ComputeRequest, Pictures, StageCall
 from node.pipeline.video.planner.base import Choice, ResourceInfo
 from node.roles.shared.arena import FrameArena
+from node.roles.shared.compute_peers import ComputePeers
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.processes import ProcessSpawner
 from node.roles.shared.tasks import begin, end
@@ -200,7 +201,7 @@ async def hops(folder: Path, calls: int) -> dict[str, list[float]]:
     host = ZmqTransport(far, directory, ["tcp://127.0.0.1:*"], [], CLOCK, LinkOptions("far"))
     arena = FrameArena()
     compute = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, folder, 1)
-    compute.register(host)
+    ComputePeers(compute, host, CLOCK).register()
     await host.start()
     caller = ZmqTransport(near, directory, [], [Dial(host.endpoints[0], far.public)], CLOCK, LinkOptions("near"))
     linked = asyncio.Event()

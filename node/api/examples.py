@@ -18,7 +18,7 @@ from node.api.compat.bodies import (
 from node.api.compat.inputs import ServiceInput
 from node.api.compat.pai import CreateTask
 from node.model.access import TokenRequest
-from node.model.document import BlobPull, Document
+from node.model.document import BlobPull, Document, PlanChoice
 from node.model.federated import DatasetRequest, Refusal, SessionRequest
 from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
 from node.model.plot import PlotRequest
@@ -46,6 +46,13 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     TaskSpec: {"script": "print('hello again')"},
     TaskChange: {"description": "trains on the digits of May"},
     Constraint: {"delay": 0.5},
+    PlanChoice: {
+        "video_conf": {"fps": 5, "resolution": "480p"},
+        "flow_mapping": {
+            "face_detection": {"node": "edge-1", "role": "host"},
+            "face_alignment": {"node": "cloud-1", "role": "cloud"},
+        },
+    },
     PlotRequest: {"name": "first plot", "ksize": 32, "labels": {"site": "hq"}, "dest_path": "/farm/plots"},
     CreatePlot: {
         "task_id": "7d9f1c8e0b2a4d5e8f3a6b1c2d4e5f60",

@@ -18,7 +18,7 @@ from node.api.route import API, DOOR, Route, Scope
 from node.clock import rfc3339
 from node.errors import Busy, Conflict, DeadlineExceeded, NotFound, Stale, StorageFailed
 from node.model.decision import Decision
-from node.model.document import DecisionsQuery, FramesQuery, ListQuery, PlanHistory, PlanItem, to_document
+from node.model.document import DecisionsQuery, FramesQuery, ListQuery, PlanChoice, PlanHistory, PlanItem, to_document
 from node.model.video import Constraint, Event, Query, QueryRequest, Runtime
 
 MAX_REF: Final = 200
@@ -121,6 +121,15 @@ async def plan(request: web.Request) -> web.Response:
     return encode({"current": to_document(query.plan) if query.plan is not None else None, "history": history})
 
 
+async def choose(request: web.Request) -> web.Response:
+    """Gives the query a plan of its user's choice.
+
+    It stays until the constraint changes or a node of it cannot be used.
+    """
+    wanted = await read_body(request, PlanChoice)
+    return document(await queries_of(request).choose(ref_of(request), wanted.video_conf, wanted.flow_mapping))
+
+
 async def picture(request: web.Request) -> web.Response:
     """The newest processed frame with what was found drawn into it."""
     content, result = await queries_of(request).picture(ref_of(request))
@@ -187,6 +196,16 @@ ROUTES: Final = (
     ),
     Route("GET", f"{_ONE}/runtime", Scope.READ, runtime, "Figures of the newest results.", reply=Runtime, raises=_NAMED),
     Route("GET", f"{_ONE}/plan", Scope.READ, plan, "The plan and its history.", reply=PlanHistory, raises=_NAMED),
+    Route(
+        "PUT",
+        f"{_ONE}/plan",
+        Scope.SUBMIT,
+        choose,
+        "Choose a plan by hand.",
+        body=PlanChoice,
+        reply=Query,
+        raises=(*_NAMED, DeadlineExceeded),
+    ),
     Route(
         "GET",
         f"{_ONE}/picture.jpg",

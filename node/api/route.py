@@ -41,7 +41,7 @@ class Route:
     type of a body that is no document but content.
     """
 
-    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     scope: Scope
     handler: RouteHandler

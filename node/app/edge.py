@@ -33,6 +33,7 @@ class EdgeParts:
         """Puts the role together; nothing of it runs yet."""
         config, credit = ground.config, FrameCredit()
         runner = StageRunner(config.node.name, ground.compute, ground.transport, ground.clock, credit, meter=ground.meter)
+        runner.register()
         trials = Trials(config.node.name, ground.compute, ground.transport, ground.clock)
         bench = Bench(runner, ground.compute, ground.delivery, ground.clock, trials, ground.registry.hears)
         make = partial(_reader, ground)

@@ -19,6 +19,7 @@ from node.model.cluster import NodeReport, Role
 from node.pipeline import catalogue
 from node.roles.shared.arena import FrameArena
 from node.roles.shared.blobs import BlobService
+from node.roles.shared.compute_peers import ComputePeers
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.delivery import Delivery
 from node.roles.shared.events import EventBus
@@ -50,6 +51,7 @@ class Ground:
     bus: EventBus
     arena: FrameArena
     compute: ComputeService
+    compute_peers: ComputePeers
     runner: Runner
     meter: LinkMeter
 
@@ -99,9 +101,10 @@ class Ground:
         tables = {name: table.model_dump(mode="json") for name, table in config.services.items()}
         catalogue.install(tables)
         compute = ComputeService(spawner, arena, clock, config.node.assets_dir, workers, tables)
-        compute.register(transport)
         meter = LinkMeter(config.node.name, transport, clock)
         meter.register()
+        compute_peers = ComputePeers(compute, transport, clock, meter)
+        compute_peers.register()
         return cls(
             config=config,
             clock=clock,
@@ -118,6 +121,7 @@ class Ground:
             bus=EventBus(),
             arena=arena,
             compute=compute,
+            compute_peers=compute_peers,
             runner=Runner(clock),
             meter=meter,
         )
@@ -135,6 +139,7 @@ class Ground:
             Part("blobs", nothing, self.blobs.stop),
             Part("runner", nothing, self.runner.stop),
             loops.part("compute", self.compute.run),
+            Part("stages of peers", nothing, self.compute_peers.stop),
         )
 
     def gauges(self) -> tuple[Gauge, ...]:

@@ -15,7 +15,7 @@ from node.errors import Invalid
 if TYPE_CHECKING:
     from node.model.document import Document
 
-METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 @click.command()

@@ -107,11 +107,17 @@ def watching(settings: Settings, ref: str, seconds: float | None) -> int:
 
 @queries.command()
 @click.argument("ref", default="@last")
+@click.option("--use", "chosen", type=click.File("rb"), metavar="FILE", help="Give it the plan of FILE (JSON or TOML).")
 @output_option
 @pass_settings
-def plan(settings: Settings, ref: str) -> None:
-    """The plans of a query, oldest first; the last one holds."""
+def plan(settings: Settings, ref: str, chosen: BinaryIO | None) -> None:
+    """The plans of a query, oldest first; the last one holds.
+
+    One that was chosen with --use stays until the constraint changes or a node of it cannot be used.
+    """
     with settings.connect() as client:
+        if chosen is not None:
+            client.choose_plan(ref, read_spec(chosen.read(MAX_SPEC + 1), str(getattr(chosen, "name", ""))))
         _, history = client.plans(ref)
     show_list(settings, history, _PLAN_COLUMNS, to_document, lambda item: str(item.plan.epoch))
 

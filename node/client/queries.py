@@ -17,6 +17,7 @@ from node.errors import (
 from node.model.decision import Decision
 from node.model.document import (
     Document,
+    PlanChoice,
     PlanItem,
     ResultItem,
     from_document,
@@ -69,6 +70,11 @@ class QueryCalls(Connection):
             from_document(Plan, current) if current is not None else None,
             tuple(from_document(PlanItem, item) for item in history),
         )
+
+    def choose_plan(self, ref: str, choice: PlanChoice | Document) -> Query:
+        """Gives a query a plan of its user's choice, as a value or as the document a user wrote."""
+        body = to_document(choice) if isinstance(choice, PlanChoice) else choice
+        return from_document(Query, self._send("PUT", f"/queries/{quote(ref, safe='')}/plan", body))
 
     def picture(self, ref: str) -> bytes:
         """The newest annotated frame as JPEG."""

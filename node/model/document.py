@@ -22,7 +22,7 @@ from node.model.federated import SessionId
 from node.model.plot import PlotId, PlotState, TalentReport
 from node.model.task import ATTEMPTS_MOST, TaskId, TaskState
 from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word63
-from node.model.video import Plan, QueryState, Result
+from node.model.video import STAGES, Placement, Plan, QueryState, Result, VideoConf
 
 V = TypeVar("V", bound=Value)
 Document: TypeAlias = dict[str, JsonValue]
@@ -85,6 +85,13 @@ class PlanItem(Value):
 
     since_at: Seconds
     plan: Plan
+
+
+class PlanChoice(Value):
+    """A plan that a user chooses: how the pictures are taken, and a node for every stage of the query."""
+
+    video_conf: VideoConf
+    flow_mapping: Annotated[dict[Word63, Placement], Field(min_length=1, max_length=STAGES)]
 
 
 class PlanHistory(Value):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, StrictBool, model_validator
 from pydantic_core import to_json
 
 from node.lifecycle import LifeCycle
@@ -62,11 +62,16 @@ class VideoConf(Value):
 
 
 class Placement(Value):
-    """Which node runs a stage, and with which variant of its model."""
+    """Which node runs a stage, and with which variant of its model.
+
+    What it takes from a stage on another node comes straight from there where the two have a link; with `by_host` it comes over
+    the node that owns the camera all the same.
+    """
 
     node: Name
     role: StageRole
     model_id: Count = 0
+    by_host: StrictBool = False
 
 
 EPOCH_STEP: Final = 2  # from one plan of a cloud to the next: the number between is the plan's safe one
@@ -85,7 +90,11 @@ class Plan(Value):
 
     def digest(self) -> str:
         """The first 16 hex digits of the SHA-256 of the choice as canonical JSON, without the epoch."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"epoch"}), sort_keys=True, separators=(",", ":"))
+        choice = self.model_dump(mode="json", exclude={"epoch"})
+        for place in choice["flow_mapping"].values():
+            if not place["by_host"]:  # as digests were before there was such a word
+                del place["by_host"]
+        text = json.dumps(choice, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -226,7 +235,8 @@ class Result(Value):
     """What the pipeline found in one frame.
 
     `output` holds what the stages gave, without pictures; boxes are [x0, y0, x1, y1] in pixels of a `width` × `height` frame.
-    `captured_at` is wall time in seconds; `stage_ms` includes the way to another node and back, `hop_ms` is that way alone.
+    `captured_at` is wall time in seconds; `stage_ms` includes the way to another node and back, `hop_ms` is that way alone. The
+    input of the `direct` stages came straight from the node of the stage before.
     """
 
     attempt: Count
@@ -238,6 +248,7 @@ class Result(Value):
     delay: Seconds
     stage_ms: Annotated[dict[Word63, Seconds], Field(max_length=STAGES)]
     hop_ms: Annotated[dict[Word63, Seconds], Field(max_length=STAGES)] = {}
+    direct: Annotated[Items[Word63], Field(max_length=STAGES)] = ()
     plan: Text
     plan_epoch: Count
     width: Count

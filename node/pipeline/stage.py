@@ -143,6 +143,12 @@ def inputs_of(stages: Sequence[ServiceSpec]) -> frozenset[str]:
     return needs
 
 
+def goes_straight(before: Sequence[ServiceSpec], after: Sequence[ServiceSpec]) -> bool:
+    """Whether the node of the stages before has every picture that those after need; values travel with it anyway."""
+    needs = inputs_of(after) & PICTURES
+    return not needs & SOURCE_GIVES and needs <= frozenset[str]().union(*(spec.gives for spec in before))
+
+
 def check_pipeline(pipeline: Sequence[str]) -> tuple[ServiceSpec, ...]:
     """The services of a pipeline in order.
 

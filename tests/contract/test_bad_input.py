@@ -39,6 +39,7 @@ from node.roles.edge.job_manager import JobManager
 from node.roles.edge.source_reader import SourceReader
 from node.roles.edge.sources import Sources
 from node.roles.shared.arena import FrameArena
+from node.roles.shared.compute_peers import ComputePeers
 from node.roles.shared.compute_service import ComputeService
 from node.roles.shared.processes import ProcessSpawner
 from node.roles.shared.tasks import begin, end
@@ -316,7 +317,7 @@ async def test_a_picture_bomb_reaches_a_worker_and_is_refused_there(scene: Scene
     service = ComputeService(ProcessSpawner(CLOCK), arena, CLOCK, assets, workers=1)
     serving = begin(service.run(), "compute")
     scene.stack.push_async_callback(end, serving)
-    await scene.open(register=service.register)
+    await scene.open(register=lambda transport: ComputePeers(service, transport, CLOCK).register())
     peer = scene.raw(scene.keys["edge-1"])
     await peer.join("edge-1")
     bomb = base64.b64decode(png(60_000, 60_000, 10**7))

@@ -319,6 +319,7 @@ class Job:
             delay=sum(run.stage_s.values()) / covered,
             stage_ms={stage: seconds * 1000 for stage, seconds in run.stage_s.items()},
             hop_ms={stage: seconds * 1000 for stage, seconds in run.hop_s.items()},
+            direct=tuple(stage for stage in self._graph.stages if stage in run.direct),
             plan=plan.digest(),
             plan_epoch=plan.epoch,
             width=capture.frame.width,

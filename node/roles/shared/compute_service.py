@@ -1,4 +1,4 @@
-"""Who runs the stages of pipelines on this node, for its own jobs and for its peers'?"""
+"""Who runs the stages of pipelines on this node?"""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from typing import Final, TypeAlias, cast
 from pydantic import JsonValue
 
 from node.clock import Clock
-from node.errors import Busy, EcnodeError, Invalid, NotFound
+from node.errors import EcnodeError, Invalid, NotFound
 from node.model.cluster import ServiceReport
 from node.model.video import Resolution
-from node.model.wire.compute import COMPUTE_RUN, ComputeReply, ComputeRequest, Pictures, StageCall
+from node.model.wire.compute import Pictures, StageCall
 from node.pipeline.stage import SERVICES, ServiceSpec, inputs_of
 from node.roles.shared.arena import FrameArena, Lease
 from node.roles.shared.channel import Message
 from node.roles.shared.processes import Spawner
-from node.roles.shared.worker_pool import HANG_S, QUEUE, WorkerPool
-from node.transport.base import Answer, Blob, Call, Transport
+from node.roles.shared.worker_pool import HANG_S, WorkerPool
+from node.transport.base import Blob
 
 WAITS_KEPT: Final = 30
-PEERS_SHARE: Final = QUEUE // 2  # of the queue: however many peers ask, a node's own jobs find room
 PictureBlobs: TypeAlias = Mapping[str, Sequence[Blob]]
 """Encoded pictures by the name of the input or output that they belong to."""
 
@@ -94,10 +93,6 @@ class ComputeService:
             {"arena": arena.descriptor},
         )
         self._figures = {name: _Figures() for name in SERVICES}
-
-    def register(self, transport: Transport) -> None:
-        """Has peers' calls answered; only before the transport starts."""
-        transport.answer(COMPUTE_RUN, self._answer)
 
     async def run(self) -> None:
         """Serves calls until cancelled; then those that wait fail."""
@@ -196,28 +191,6 @@ class ComputeService:
         }
         answer, _ = await self._pool.call(header, (), lease=frame.lease, deadline=self._clock.monotonic() + HANG_S)
         return answer.blobs[0]
-
-    async def _answer(self, call: Call, request: ComputeRequest) -> Answer[ComputeReply]:
-        if self._pool.queued >= (1 if request.spare else PEERS_SHARE):
-            raise Busy(f"{self._pool.queued} calls wait here already", hint="run the stage on another node")
-        pictures = unpack(request.pictures, call.blobs)
-        outcome = await self.call(
-            request.stages,
-            request.values,
-            pictures,
-            wanted=request.wanted,
-            stream=f"{call.peer.name}/{request.stream}",  # no peer touches what another one's pictures left
-            deadline=call.deadline,
-        )
-        counts = tuple(Pictures(name=name, count=len(given)) for name, given in outcome.pictures.items())
-        reply = ComputeReply(
-            values=dict(outcome.values),
-            pictures=counts,
-            stage_seconds=outcome.stage_seconds,
-            decode_seconds=outcome.decode_seconds,
-            wait_seconds=outcome.wait_seconds,
-        )
-        return Answer(reply, tuple(blob for given in outcome.pictures.values() for blob in given))
 
 
 def unpack(pictures: Sequence[Pictures], blobs: Sequence[Blob]) -> dict[str, tuple[Blob, ...]]:

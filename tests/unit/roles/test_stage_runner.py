@@ -56,7 +56,7 @@ class Peer:
         self.calls.append((peer, request, [bytes(blob) for blob in blobs]))
         names = [stage.service for stage in request.stages]
         await self.clock.advance(0.5 * len(names) + 0.3)
-        crops = (CROP,) * ("faces" in request.wanted)
+        crops = (CROP,) * (request.onward is not None)  # this one hands nothing on, so they come back
         reply = ComputeReply(
             values={"evil": 1} | {name: value for stage in names for name, value in GIVEN[stage].items()},
             pictures=(Pictures(name="faces", count=len(crops)), Pictures(name="image", count=1)),
@@ -118,7 +118,8 @@ async def test_3_7_times_payload_as_text_is_gone_a_picture_travels_as_its_bytes(
 async def test_crops_travel_between_nodes_and_nothing_that_nobody_asked_for(scene):
     run = await scene.walk("edge-2", "cloud-1")
     first, second = scene.peer.calls
-    assert first[1].wanted == ("faces",)
+    assert first[1].wanted == ()
+    assert [(leg.node, leg.name, leg.after) for leg in first[1].onward.legs] == [("cloud-1", "face_alignment", "")]
     assert second[2] == [CROP]
     assert "prob" not in second[1].values
     assert "evil" not in run.values
