@@ -24,7 +24,8 @@ from node.clock import rfc3339
 from node.errors import Internal, Unavailable
 
 if TYPE_CHECKING:
-    from prometheus_client import Counter, Gauge, Histogram
+    from prometheus_client import Counter, Gauge
+    from prometheus_client.registry import Collector
 
 LogFormat: TypeAlias = Literal["auto", "text", "json"]
 Entry: TypeAlias = Mapping[str, object]
@@ -280,14 +281,9 @@ class Metrics:
             return known
         return self._keep(name, labels, Gauge(f"ecnode_{name}", text, labels, registry=self._registry))
 
-    def histogram(self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
-        """Counts of a figure by upper bound; `ecnode_` is added to its name."""
-        from prometheus_client import Histogram
-
-        known = self._find(name, labels)
-        if isinstance(known, Histogram):
-            return known
-        return self._keep(name, labels, Histogram(f"ecnode_{name}", text, labels, buckets=buckets, registry=self._registry))
+    def add(self, collector: Collector) -> None:
+        """Takes figures that are made when they are asked for."""
+        self._registry.register(collector)
 
     def text(self) -> bytes:
         """Everything in the Prometheus text format 0.0.4."""

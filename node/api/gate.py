@@ -14,18 +14,19 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
+from multidict import istr
 
 from node.api import problem
 from node.api.callers import CALLER, LOCAL, Caller
 from node.api.ports import HttpSettings
 from node.api.route import Door, Scope
+from node.api.traffic import Traffic
 from node.errors import EcnodeError, Forbidden, Internal, Rejected, Unauthorized
-from node.journal import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,10 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-BUCKETS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 HOSTS_AT_HAND: Final = 64  # Host headers that were read once, each of at most a head: 512 KiB
-_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_REQUEST_ID: Final = "X-Request-Id"
+_REQUEST_ID: Final = istr("X-Request-Id")
+_NO_SNIFFING: Final = istr("X-Content-Type-Options")
 
 
 class Middleware(Protocol):
@@ -62,7 +62,7 @@ _NOWHERE: Final = Mounted(Scope.OPEN, "unknown")
 def guard(door: Door, settings: HttpSettings, mounted: Mapping[object, Mounted]) -> Middleware:
     """The middleware of a door whose routes are `mounted`, by the framework's object of each."""
     hosts = frozenset(name.lower() for name in settings.hosts)
-    figures = _figures(door.metrics)
+    count = Traffic(door.metrics).note
     now, heard = door.clock.monotonic, door.connections.heard
     boot, number = os.urandom(4).hex(), itertools.count()  # random once: a system call for every request is felt
 
@@ -87,13 +87,11 @@ def guard(door: Door, settings: HttpSettings, mounted: Mapping[object, Mounted])
         except Exception:
             log.exception("a request met a fault of this program", extra={"request": request_id, "route": here.path})
             response = problem.unknown(request_id, original=here.group != "")
-        count, observe = figures(here.path, request.method, response.status)
         took = now() - began
-        count()
-        observe(took)
+        count(here.path, request.method, response.status, took)
         headers = response.headers
         headers[hdrs.SERVER] = "ecnode"
-        headers["X-Content-Type-Options"] = "nosniff"
+        headers[_NO_SNIFFING] = "nosniff"
         headers[hdrs.CACHE_CONTROL] = "no-store"
         headers[_REQUEST_ID] = request_id
         if log.isEnabledFor(logging.DEBUG):
@@ -102,21 +100,6 @@ def guard(door: Door, settings: HttpSettings, mounted: Mapping[object, Mounted])
         return response
 
     return middleware
-
-
-# What is counted
-
-
-def _figures(metrics: Metrics) -> Callable[[str, str, int], tuple[Callable[[], None], Callable[[float], None]]]:
-    requests = metrics.counter("http_requests", "Requests at the front door.", ("route", "method", "status"))
-    seconds = metrics.histogram("http_seconds", "Time to answer a request.", BUCKETS, ("route",))
-
-    @cache  # finding a figure by its labels takes as long as counting in it five times
-    def known(route: str, method: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
-        return requests.labels(route, method, str(status)).inc, seconds.labels(route).observe
-
-    # a stranger may invent methods, and each would be kept
-    return lambda route, method, status: known(route, method if method in _METHODS else "other", status)
 
 
 # How a refusal is told

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import JsonValue
 
 from node.api import mjpeg, repeats
@@ -42,7 +42,7 @@ async def submit(request: web.Request) -> web.Response:
     if wanted.id is None and (identity := repeats.identity(request, "q")) is not None:
         wanted = wanted.replace(id=identity)
     query, new = await queries.submit(wanted)
-    headers = {"Location": f"{API}/queries/{query.id}", "ETag": tag(query)}
+    headers: dict[str, str] = {hdrs.LOCATION: f"{API}/queries/{query.id}", hdrs.ETAG: tag(query)}
     return document(query, status=201 if new else 200, headers=headers)
 
 
@@ -83,12 +83,12 @@ async def change(request: web.Request, ref: str, wanted: Callable[[Constraint], 
 
 def tag(query: Query) -> str:
     """The ETag of a query: it stands for what a caller may change in it, not for its figures."""
-    return _constraint_tag(query.constraint)
+    return _tag(tuple(query.constraint.__dict__.values()))
 
 
 @lru_cache(maxsize=TAGS_AT_HAND)
-def _constraint_tag(constraint: Constraint) -> str:
-    return f'"{hashlib.sha256(constraint.model_dump_json().encode()).hexdigest()[:16]}"'
+def _tag(content: tuple[float | None, ...]) -> str:
+    return f'"{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}"'
 
 
 def _check_match(request: web.Request, query: Query) -> None:

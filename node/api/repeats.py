@@ -56,6 +56,8 @@ CALL: Final = web.RequestKey("call", Call)
 
 def identity(request: web.Request, kind: str) -> str | None:
     """The id that a record of this request gets, None where the caller gave no key and any will do."""
+    if HEADER not in request.headers:
+        return None
     call = request.get(CALL)
     return call.identity(kind) if call is not None else None
 

@@ -28,6 +28,7 @@ V = TypeVar("V", bound=Value)
 Document: TypeAlias = dict[str, JsonValue]
 
 MAX_PAGE: Final = 500  # 500 results are 140 KB and hold the loop for about 20 ms
+WRITTEN_AT_HAND: Final = 64  # values with their text, of about 1 kB each; as many as the store may answer at once
 MAX_WAIT: Final = 30.0  # seconds that a long poll may last; below the idle time-out of common proxies
 
 
@@ -250,19 +251,21 @@ def to_document(value: Value) -> Document:
 
 
 class _Writer:
-    """Values as JSON text; the newest stays at hand, since what a listener is told of is mostly what the caller gets next."""
+    """Values as JSON text; the newest stay at hand, since what a listener is told of is mostly what the caller gets next."""
 
     def __init__(self) -> None:
-        self._newest: tuple[Value | None, bytes] = (None, b"")
+        self._newest: dict[int, tuple[Value, bytes]] = {}
 
     def __call__(self, value: Value) -> bytes:
         """What `to_document` gives, as JSON text; a stage's NaN becomes null, because JSON has none."""
-        held, content = self._newest
-        if held is value:
-            return content
+        held = self._newest.get(id(value))
+        if held is not None:  # an id stands for one value as long as that is held
+            return held[1]
         serializer = _serializer(type(value))
         content = serializer.to_json(value.__dict__) if serializer else to_json(to_document(value), inf_nan_mode="null")
-        self._newest = (value, content)
+        if len(self._newest) >= WRITTEN_AT_HAND:
+            del self._newest[next(iter(self._newest))]
+        self._newest[id(value)] = (value, content)
         return content
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict, StringConstraints
 from pydantic_core import CoreSchema, core_schema
@@ -30,9 +30,7 @@ Text = Annotated[str, StringConstraints(max_length=2000)]
 
 
 class Value(BaseModel):
-    """Base of all value objects. `FILLED` are the fields that a validator may fill from what was given for another one."""
-
-    FILLED: ClassVar[frozenset[str]] = frozenset()
+    """Base of all value objects."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 

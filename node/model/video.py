@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, JsonValue, StrictBool, model_validator
@@ -136,10 +137,8 @@ class Staged(Value):
     A graph is kept in `graph`, and its stages in an order in which they can run in `pipeline`.
     """
 
-    FILLED = frozenset({"graph"})
-
     pipeline: Pipeline
-    graph: StageGraph = {}
+    graph: StageGraph = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -169,6 +168,10 @@ class QueryRequest(Staged):
     node: Name
     source: Word63
     constraint: Constraint = Constraint()
+
+    def accepted(self, id: str, now: float) -> Query:
+        """The query that it becomes. What was checked in the request is not checked again, which takes as long."""
+        return _fresh_query().model_copy(update={**self.__dict__, "id": id, "created_at": now})
 
 
 class QueryState(Word):
@@ -279,7 +282,22 @@ class Query(Value):
     tally: Tally = Tally()
     created_at: Seconds
     ended_at: Seconds | None = None
-    graph: StageGraph = {}
+    graph: StageGraph = Field(default_factory=dict)
+
+
+@cache
+def _fresh_query() -> Query:
+    """A query of nobody, whose other fields are those that every new one has."""
+    return Query(
+        id=f"q-{'0' * 26}",
+        name="",
+        node="0",
+        source="0",
+        pipeline=("0",),
+        constraint=Constraint(),
+        state=QUERY_LIFE.start,
+        created_at=0.0,
+    )
 
 
 class Event(Value):

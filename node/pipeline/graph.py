@@ -100,7 +100,7 @@ def check_graph(pipeline: Sequence[str], graph: Mapping[str, Sequence[str]]) -> 
     """
     if not graph:
         check_pipeline(pipeline)
-        return Graph(tuple(pipeline), tuple(tuple(pipeline[place - 1 : place]) for place in range(len(pipeline))))
+        return _in_a_row(tuple(pipeline))
     problems = [*_unknown(graph), *_circle(graph)]
     if sorted(pipeline) != sorted(graph):
         problems.append(Problem("graph", f"has the stages {', '.join(graph)}, the pipeline {', '.join(pipeline)}"))
@@ -110,6 +110,11 @@ def check_graph(pipeline: Sequence[str], graph: Mapping[str, Sequence[str]]) -> 
         if not problems:
             return checked
     raise Invalid("the pipeline cannot run", problems=problems, hint=HINT)
+
+
+@lru_cache(maxsize=SEGMENTS_AT_HAND)
+def _in_a_row(stages: tuple[str, ...]) -> Graph:
+    return Graph(stages, tuple(stages[place - 1 : place] if place else () for place in range(len(stages))))
 
 
 def _unknown(graph: Mapping[str, Sequence[str]]) -> list[Problem]:

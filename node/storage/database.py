@@ -74,7 +74,8 @@ class _Writer:
 
     def perform(self, burst: Burst[Writing]) -> None:
         try:
-            self._transaction(burst)
+            if not self._alone(burst):
+                self._transaction(burst)
         except (*FAULTS, EcnodeError) as error:
             self._undo(burst, error)
             return
@@ -86,6 +87,23 @@ class _Writer:
         except EcnodeError as error:
             for operation in burst.taken:
                 operation.error = error
+
+    def _alone(self, burst: Burst[Writing]) -> bool:
+        """Whether a burst of one kind was done by one statement, which SQLite commits by itself.
+
+        Every statement less is one struggle less with the event loop for the interpreter.
+        """
+        several = burst.alike()
+        if not several:
+            return False
+        failpoints.hit("before_commit")
+        try:
+            values = type(several[0]).together(self._connection, several)
+        except FAULTS:  # nothing of it was kept; whoever caused it is told when his operation is attempted alone
+            return False
+        for operation, value in zip(burst.taken, values or (), strict=False):
+            operation.value = value
+        return values is not None
 
     def _transaction(self, burst: Burst[Writing]) -> None:
         self._connection.change("BEGIN IMMEDIATE")
@@ -219,18 +237,14 @@ class Database:
             raise
         return cls(writer, writing, reading)
 
-    async def write(self, operation: Callable[[Writing], T]) -> T:
-        """What `operation` gives, once it is committed and on the disk. It runs on the writer thread.
+    def write(self, operation: Callable[[Writing], T]) -> asyncio.Future[T]:
+        """What `operation` gives, once it is committed and on the disk. It runs on the writer thread, awaited or not.
 
         Raises:
-            Busy: too many operations wait.
+            Busy: too many operations wait; at once, as where the store is closed.
             StorageFailed: nothing of the operation was kept.
         """
-        return cast(T, await self._writing.post(operation))
-
-    def post(self, operation: Callable[[Writing], object]) -> asyncio.Future[object]:
-        """As `write`, for a caller that must hear of the commit even where nobody awaits it any more."""
-        return self._writing.post(operation)
+        return cast("asyncio.Future[T]", self._writing.post(operation))
 
     async def read(self, operation: Callable[[Reading], T]) -> T:
         """What `operation` finds in one snapshot, which holds every write that was acknowledged before this call.

@@ -51,7 +51,11 @@ class Joint(ABC, Generic[C]):
     @classmethod
     @abstractmethod
     def together(cls, connection: C, several: Sequence[Self]) -> Sequence[object] | None:
-        """What each gives; None, or any error, where they must be done one by one: then nothing of this is kept."""
+        """What each gives, by one statement; None, or any error, where they must be done one by one: then nothing is kept."""
+
+    @abstractmethod
+    def settled(self, value: object) -> None:
+        """Called on the loop when the burst is done and before any caller goes on: what comes in a row costs a third."""
 
 
 class Burst(Generic[C]):
@@ -64,8 +68,17 @@ class Burst(Generic[C]):
         self._clock = clock
         self._deadline = clock.monotonic() + BURST_SECONDS
 
+    def alike(self) -> list[Joint[C]]:
+        """What all of them do, where everything that waits now can be done in one go; else nothing."""
+        several: list[Joint[C]] = []
+        for operation in self:
+            if not isinstance(operation.run, Joint) or (several and type(several[0]) is not type(operation.run)):
+                return []
+            several.append(operation.run)
+        return several
+
     def __iter__(self) -> Iterator[Operation[C]]:
-        yield self.taken[0]
+        yield from self.taken
         while len(self.taken) < BURST_MOST and self._clock.monotonic() < self._deadline:
             try:
                 operation = self._waiting.get_nowait()
@@ -204,6 +217,12 @@ class Lane(Generic[C]):
 
 
 def _answer(operations: list[Operation[C]]) -> None:
+    for operation in operations:
+        if operation.error is None and isinstance(operation.run, Joint):
+            try:
+                operation.run.settled(operation.value)
+            except Exception as error:  # noqa: BLE001 - raised to the caller whose operation it is
+                operation.error = error
     for operation in operations:
         _settle(operation.future, operation.error, operation.value)
 

@@ -141,8 +141,7 @@ class Outbox:
         Raises:
             Busy, StorageFailed: the store takes nothing.
         """
-        future = self._database.post(lambda it: Posted(_append(it, message, boot), alongside(it)))
-        return cast("asyncio.Future[Posted[T]]", future)
+        return self._database.write(lambda it: Posted(_append(it, message, boot), alongside(it)))
 
     async def streams(self) -> tuple[OutboxStream, ...]:
         """Every stream that was ever used."""

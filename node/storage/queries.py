@@ -6,7 +6,7 @@ possible. All methods may be repeated after an `Unavailable` error, which means 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
@@ -25,7 +25,7 @@ from node.storage.connection import Reading, Row, Scalar, Writing
 from node.storage.database import Database
 from node.storage.lane import Joint
 from node.storage.rows import decode, encode, in_order, text
-from node.storage.tables import QueryRow, column, compiled, derived, insertion_of_many, slot
+from node.storage.tables import QueryRow, column, compiled, derived, insertion_in_order, slot
 
 LIST_PAGE: Final = 500  # the most queries that one call lists
 LIVE_MOST: Final = 4096  # queries that are not final; `live` reads them all, about 2 kB each
@@ -92,15 +92,14 @@ class Queries:
             watcher(what, query)
         return query
 
-    async def create(self, query: Query) -> tuple[Query, bool]:
+    def create(self, query: Query) -> Awaitable[tuple[Query, bool]]:
         """The stored query, and whether this call stored it. The same id with the same request gives the stored one.
 
         Raises:
             Conflict: the id is taken by another request, or the query is not in its first state.
             Busy: too many queries are live.
         """
-        stored, new = await self._database.write(_Creation(self._room, query))
-        return (self._told("query", stored), True) if new else (stored, False)
+        return self._database.write(_Creation(self._room, query, self._told))
 
     async def get(self, id: str) -> Query:
         """The query; NotFound if there is none."""
@@ -237,14 +236,21 @@ class _Room:
 
 
 class _Creation(Joint[Writing]):
-    """The storing of a new query, whose row is made on the caller's thread: what the writer does less, all wait less for."""
+    """The storing of a new query; `told` hears of it once it is kept."""
 
-    def __init__(self, room: _Room, query: Query) -> None:
-        held = query.__dict__
+    def __init__(self, room: _Room, query: Query, told: Callable[[str, Query], object]) -> None:
         self._room = room
         self._query = query
-        self._request = to_json({name: held[name] for name in _REQUEST})
-        self._row: tuple[Scalar, ...] = (self._request.decode(), *in_order(query))
+        self._told = told
+
+    @property
+    def _request(self) -> bytes:
+        held = self._query.__dict__
+        return to_json({name: held[name] for name in _REQUEST})
+
+    @property
+    def _row(self) -> tuple[Scalar, ...]:
+        return (self._request.decode(), *in_order(self._query))
 
     def __call__(self, connection: Writing) -> tuple[Query, bool]:
         # inserted first and looked for only where that is not possible: nearly every query is new
@@ -253,6 +259,11 @@ class _Creation(Joint[Writing]):
     @classmethod
     def together(cls, connection: Writing, several: Sequence[Self]) -> list[tuple[Query, bool]] | None:
         return [(each._query, True) for each in several] if _insert(connection, several) else None
+
+    def settled(self, value: object) -> None:
+        _, new = cast("tuple[Query, bool]", value)
+        if new:
+            self._told("query", self._query)
 
     def _present(self, connection: Reading) -> Query:
         query = self._query
@@ -270,13 +281,13 @@ class _Creation(Joint[Writing]):
 
 
 def _insert(connection: Writing, creations: Sequence[_Creation]) -> bool:
-    """Whether every one of them was new and there was room for it; where not, some may have been stored."""
+    """Whether every one of them was new and there was room for it; an error, or none of them stored, where not."""
     room, count = creations[0]._room, len(creations)
     fresh = all(each._query.state == QUERY_LIFE.start for each in creations)
     if not fresh or not room.found(connection, count):
         return False
     values = tuple(chain.from_iterable(each._row for each in creations))
-    if connection.insert(insertion_of_many(QueryRow, _COLUMNS, count), values) < count:
+    if connection.insert(insertion_in_order(QueryRow, _COLUMNS, count), values) < count:
         return False
     room.take(count)
     return True

@@ -455,11 +455,12 @@ def compiled(query: peewee.Query) -> str:
 
 
 @cache
-def insertion_of_many(table: type[peewee.Model], names: tuple[str, ...], rows: int) -> str:
-    """An INSERT of so many rows with the columns `names`, its places in order; a row that exists already stays as it is."""
+def insertion_in_order(table: type[peewee.Model], names: tuple[str, ...], rows: int = 1) -> str:
+    """An INSERT whose places are the columns `names` in order: one row, if it is new; several, all or none by an error."""
     columns = ", ".join(f'"{name}"' for name in names)
     places = ", ".join([f"({', '.join('?' * len(names))})"] * rows)
-    return f'INSERT OR IGNORE INTO "{table._meta.table_name}" ({columns}) VALUES {places}'  # noqa: S608 - names of our own tables
+    verb = "INSERT OR IGNORE" if rows == 1 else "INSERT"
+    return f'{verb} INTO "{table._meta.table_name}" ({columns}) VALUES {places}'
 
 
 def insertion(table: type[peewee.Model], *, leave_out: str = "", ignore: bool = False) -> str:

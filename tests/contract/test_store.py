@@ -138,6 +138,17 @@ async def test_two_creates_at_once_store_one_query(store: Store) -> None:
     assert sorted(created for _, created in outcomes) == [False] * 7 + [True]
 
 
+async def test_a_new_query_is_told_of_once_even_where_its_caller_has_gone(store: Store) -> None:
+    told: list[tuple[str, Query]] = []
+    store.queries.watch(lambda what, query: told.append((what, query)))
+    query = a_query()
+    gone = asyncio.ensure_future(store.queries.create(query))
+    again = asyncio.ensure_future(store.queries.create(query))
+    gone.cancel()
+    assert await again == (query, False)
+    assert told == [("query", query)]
+
+
 async def test_a_create_that_is_refused_harms_none_of_those_at_the_same_moment(store: Store) -> None:
     old, others = await stored(store), [a_query() for _ in range(3)]
     wanted = [others[0], old, others[1], old.replace(source="elsewhere"), a_query(state=QueryState.RUNNING), others[2]]

@@ -144,18 +144,7 @@ class QueryManager:
         """
         self._check(request)
         now = self._clock.wall()
-        query = Query(
-            id=request.id or new_id("q", now),
-            name=request.name,
-            node=request.node,
-            source=request.source,
-            pipeline=request.pipeline,
-            graph=request.graph,
-            constraint=request.constraint,
-            state=QUERY_LIFE.start,
-            created_at=now,
-        )
-        query, new = await self._store.queries.create(query)
+        query, new = await self._store.queries.create(request.accepted(request.id or new_id("q", now), now))
         if new:
             log.info("query accepted", extra={"query": query.id, "node": query.node, "source": query.source})
             self.changed()

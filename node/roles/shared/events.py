@@ -119,5 +119,5 @@ class EventBus:
 def encode(event: str, data: Content, name: str = "") -> bytes:
     """One event in the format of server-sent events; JSON has no line ends of its own."""
     head = f"id: {name}\nevent: {event}\ndata: " if name else f"event: {event}\ndata: "
-    content = data if isinstance(data, bytes) else to_json(data, inf_nan_mode="null")
+    content = data if type(data) is bytes else to_json(data, inf_nan_mode="null")
     return b"%b%b\n\n" % (head.encode(), content)

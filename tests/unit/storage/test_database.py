@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ class Gate:
     def __init__(self, database: Database) -> None:
         self._reached = threading.Event()
         self._go = threading.Event()
-        self._task = asyncio.ensure_future(database.write(self._hold))
+        self._task = database.write(self._hold)
 
     def _hold(self, connection: Writing) -> None:
         self._reached.set()
@@ -53,6 +53,10 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def insert(database: Database, name: str, value: int = 0) -> int:
     return await database.write(lambda connection: connection.change(INSERT, name=name, value=value))
+
+
+async def write(database: Database, operation: Callable[[Writing], None]) -> None:
+    await database.write(operation)
 
 
 async def names(database: Database) -> list[str]:
@@ -103,7 +107,7 @@ async def test_a_failing_operation_harms_nobody_else_in_its_burst(database: Data
 
     gate = Gate(database)
     await gate.reached()
-    tasks = [*inserts(database, 2), asyncio.create_task(database.write(half_done)), *inserts(database, 2, start=2)]
+    tasks = [*inserts(database, 2), asyncio.create_task(write(database, half_done)), *inserts(database, 2, start=2)]
     await begun()
     before = database.commits
     await gate.open()
@@ -150,7 +154,7 @@ async def test_when_sqlite_undoes_a_burst_by_itself_nobody_in_it_is_acknowledged
 
     gate = Gate(database)
     await gate.reached()
-    tasks = [*inserts(database, 2), asyncio.create_task(database.write(undone))]
+    tasks = [*inserts(database, 2), asyncio.create_task(write(database, undone))]
     await begun()
     outcomes = await asyncio.gather(gate.open(), *tasks, return_exceptions=True)
     assert all(isinstance(outcome, StorageFailed) for outcome in outcomes)
