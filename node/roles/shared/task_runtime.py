@@ -199,7 +199,7 @@ class TaskRuntime:
             watched=work,
             environment=_environment(attempt, work),
             limits=spec.limits.within(self._bounds.limits),
-            box=Box(ladder.level.value, interpreter_paths(), (str(work),), spec.network and self._bounds.network),
+            box=Box(ladder.level.value, interpreter_paths(), (str(work),), spec.network and self._bounds.network, ladder.etc),
         )
 
     async def artifacts(self, attempt: Attempt) -> tuple[Artifact, ...]:

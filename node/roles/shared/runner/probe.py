@@ -5,6 +5,7 @@ Found by doing it: a small program is run at each level, and has to come back wi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import tempfile
@@ -15,23 +16,25 @@ from typing import Final
 
 from node.errors import EcnodeError
 from node.model.process import Facts, Limits, SandboxLevel
-from node.roles.shared.runner import landlock, seccomp
+from node.roles.shared.runner import etc, landlock, seccomp
 from node.roles.shared.runner.runner import Program, Runner
 from node.roles.shared.runner.sandbox import BWRAP, Box
 
 log = logging.getLogger(__name__)
 
 PROBE_S: Final = 10.0
+ETC_FOLDER: Final = "etc"
 # What lies beside the program's own folder can be read at L1 only.
 _TRIAL: Final = "import sys\ntry:\n open(sys.argv[1])\nexcept OSError:\n sys.exit(0)\nsys.exit('the box is open')\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The highest level that works here, and why each one above does not."""
+    """The highest level that works here, why each one above does not, and what stands for `/etc` at L3."""
 
     level: SandboxLevel
     missing: Mapping[SandboxLevel, str]
+    etc: str = ""
 
 
 def interpreter_paths() -> tuple[str, ...]:
@@ -43,12 +46,22 @@ def interpreter_paths() -> tuple[str, ...]:
 async def probe(runner: Runner, place: Path) -> Ladder:
     """Tries the levels from above; `place` is a folder that gets temporary ones."""
     missing: dict[SandboxLevel, str] = {}
+    kept = await asyncio.to_thread(_etc, place)
     for level in (SandboxLevel.L3, SandboxLevel.L2):
-        fault = _impossible(level) or await _try(runner, place, level)
+        copy = kept if level is SandboxLevel.L3 else ""
+        fault = _impossible(level) or await _try(runner, place, level, copy)
         if not fault:
-            return Ladder(level, missing)
+            return Ladder(level, missing, copy)
         missing[level] = fault
     return Ladder(SandboxLevel.L1, missing)
+
+
+def _etc(place: Path) -> str:
+    try:
+        return str(etc.keep(place / ETC_FOLDER))
+    except OSError as error:
+        log.warning("no copy of /etc is kept: each program costs a dozen mounts", extra={"reason": error.strerror})
+        return ""
 
 
 def _impossible(level: SandboxLevel) -> str:
@@ -59,7 +72,7 @@ def _impossible(level: SandboxLevel) -> str:
     return ""
 
 
-async def _try(runner: Runner, place: Path, level: SandboxLevel) -> str:
+async def _try(runner: Runner, place: Path, level: SandboxLevel, copy: str) -> str:
     with tempfile.TemporaryDirectory(dir=place, prefix="probe-") as name:
         folder = Path(name)
         work = folder / "work"
@@ -71,7 +84,7 @@ async def _try(runner: Runner, place: Path, level: SandboxLevel) -> str:
             output=folder / "output",
             environment={"PATH": "/usr/bin:/bin"},
             limits=Limits(wall_s=PROBE_S, memory_bytes=0),
-            box=Box(level.value, interpreter_paths(), (str(work),)),
+            box=Box(level.value, interpreter_paths(), (str(work),), etc=copy),
         )
         try:
             facts = await (await runner.start(program)).wait()

@@ -58,7 +58,7 @@ class Program:
     limits: Limits = field(default_factory=Limits)
     box: Box = field(default_factory=Box)
 
-    def request(self, cgroup: str) -> bytes:
+    def request(self) -> bytes:
         """What the zygote is sent.
 
         Raises:
@@ -75,7 +75,6 @@ class Program:
                 "watched": str(self.watched or ""),
                 "limits": self.limits.model_dump(mode="json"),
                 "box": asdict(self.box),
-                "cgroup": cgroup,
             }
         ).encode()
         if len(content) > REQUEST_BYTES:
@@ -86,8 +85,9 @@ class Program:
 class Run:
     """A program that is under way, or was when it was found."""
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], clock: Clock) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], clock: Clock, ending: Ending | None = None) -> None:
         self.folder = folder
+        self._ending = ending
         self.shim = Identity(int(identity["pid"]), int(identity["started"]), str(identity["boot"]))
         self.main = Identity(int(identity["main"]), int(identity["main_started"]), str(identity["boot"]))
         self._cgroup = str(identity["cgroup"])
@@ -101,13 +101,14 @@ class Run:
 
     @property
     def alive(self) -> bool:
-        """Whether its shim is there, which is there to the end."""
-        return self.shim.alive
+        """Whether its shim is there and has not told yet how it ended."""
+        return self.shim.alive and not (self.folder / shim.EXIT).exists()
 
     async def wait(self) -> Facts:
         """How it ended, once it has; at once where that was before. May be asked as often as one likes."""
-        descriptor = self.shim.open()
-        if descriptor is not None:
+        if self._ending is not None:
+            await self._ending.wait()
+        if self.alive and (descriptor := self.shim.open()) is not None:
             try:
                 await _readable(descriptor)
             finally:
@@ -152,6 +153,35 @@ class Run:
             tree.remove()
 
 
+class Ending:
+    """The pipe that a shim holds open until it has written the facts."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._over = asyncio.Event()
+        asyncio.get_running_loop().add_reader(pipe, self._closed)
+
+    async def wait(self) -> None:
+        """Returns once it was closed over there: the facts are written, or the shim has gone without."""
+        await self._over.wait()
+
+    def _closed(self) -> None:
+        self.drop()
+        self._over.set()
+
+    def drop(self) -> None:
+        """Lets go of the pipe; who waits is left waiting. Harmless when repeated."""
+        if self._pipe >= 0:
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            os.close(self._pipe)
+            self._pipe = -1
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed."""
+        return self._pipe < 0
+
+
 class Runner:
     """Starts programs on this machine and finds them again."""
 
@@ -160,6 +190,7 @@ class Runner:
         self._zygote: _Zygote | None = None
         self._starting = asyncio.Lock()
         self._cgroups: str | None = None
+        self._endings: list[Ending] = []
 
     async def start(self, program: Program) -> Run:
         """The run of `program`, which is under way.
@@ -170,18 +201,22 @@ class Runner:
             Conflict: the folder has seen a run already.
             ChildLost: no process could be started.
         """
-        cgroups = self._cgroup_root()
-        cgroup = f"{cgroups}/ecnode-{os.urandom(8).hex()}" if cgroups else ""
-        request = program.request(cgroup)
+        request = program.request()
         try:
-            answer = await (await self._ready()).ask(request)
+            answer, pipe = await (await self._ready()).ask(request)
         except ChildLost:  # the zygote had gone; a run that it began all the same keeps its claim
-            answer = await (await self._ready()).ask(request)
+            answer, pipe = await (await self._ready()).ask(request)
+        if "identity" in answer:
+            return Run(program.folder, answer["identity"], self._clock, self._ending(pipe))
+        os.close(pipe)
         if answer.get("refused") == "claimed":
             raise Conflict(f"{program.folder.name} was started already", hint="a run is started once, in a folder of its own")
-        if "identity" not in answer:
-            raise ChildLost(f"the program cannot be started: {answer.get('refused', 'no answer')}")
-        return Run(program.folder, answer["identity"], self._clock)
+        raise ChildLost(f"the program cannot be started: {answer.get('refused', 'no answer')}")
+
+    def _ending(self, pipe: int) -> Ending:
+        self._endings = [ending for ending in self._endings if not ending.over]
+        self._endings.append(Ending(pipe))
+        return self._endings[-1]
 
     def adopt(self, folder: Path) -> Run | None:
         """The run that was started in `folder`, over or not; None where none ever was."""
@@ -197,7 +232,9 @@ class Runner:
         return found if found is not None and found.shim.pid else None
 
     async def stop(self) -> None:
-        """Ends what starts programs, and no program. Harmless when repeated."""
+        """Ends what starts programs, and no program; who waits for a run is left waiting. Harmless when repeated."""
+        for ending in self._endings:
+            ending.drop()
         if self._zygote is not None:
             await self._zygote.stop(self._clock)
             self._zygote = None
@@ -214,7 +251,7 @@ class Runner:
                 await self._zygote.stop(self._clock)
                 self._zygote = None
             if self._zygote is None:
-                self._zygote = await _Zygote.spawn(self._clock)
+                self._zygote = await _Zygote.spawn(self._clock, self._cgroup_root())
             return self._zygote
 
 
@@ -226,7 +263,7 @@ class _Zygote:
         self._sending = asyncio.Lock()
 
     @classmethod
-    async def spawn(cls, clock: Clock) -> _Zygote:
+    async def spawn(cls, clock: Clock, cgroups: str) -> _Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
@@ -236,6 +273,7 @@ class _Zygote:
                 "-m",
                 _ZYGOTE,
                 str(theirs.fileno()),
+                cgroups,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -254,8 +292,8 @@ class _Zygote:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def ask(self, request: bytes) -> dict[str, Any]:
-        """What the shim of a request answers.
+    async def ask(self, request: bytes) -> tuple[dict[str, Any], int]:
+        """What the shim of a request answers, and the pipe that it holds, for the caller to close.
 
         Raises:
             ChildLost: nobody does.
@@ -268,15 +306,15 @@ class _Zygote:
                 os.close(theirs)
             async with self._clock.timeout(ANSWER_S):
                 await _readable(ours)
-            content = os.read(ours, ANSWER_BYTES)
-        except (TimeoutError, OSError) as error:
-            raise ChildLost(f"no program is started here: {error or 'no answer in time'}") from error
-        finally:
+            if not (content := os.read(ours, ANSWER_BYTES)):
+                raise ChildLost("the process that starts programs has ended")
+        except BaseException as error:
             os.close(ours)
-        if not content:
-            raise ChildLost("the process that starts programs has ended")
+            if isinstance(error, TimeoutError | OSError):
+                raise ChildLost(f"no program is started here: {error or 'no answer in time'}") from error
+            raise
         answer: dict[str, Any] = json.loads(content)
-        return answer
+        return answer, ours
 
     async def _send(self, request: bytes, reply: int) -> None:
         async with self._sending:

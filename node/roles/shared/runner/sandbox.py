@@ -11,6 +11,7 @@ import errno
 import os
 import resource
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,13 +23,8 @@ _CAPABILITIES: Final = 64
 _FIRST_NUMBER: Final = 0x70000000  # of users that stand for one run each; pids are below 2^22
 _CAP_VERSION_3: Final = 0x20080522
 # What a program of any language needs to start, and nothing that is anybody's secret.
-SYSTEM: Final = (
-    "/usr",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/bin",
-    "/sbin",
+NETWORK_FILES: Final = ("/etc/hosts", "/etc/resolv.conf")
+ETC: Final = (
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
@@ -37,24 +33,26 @@ SYSTEM: Final = (
     "/etc/passwd",
     "/etc/group",
     "/etc/nsswitch.conf",
-    "/etc/hosts",
-    "/etc/resolv.conf",
+    *NETWORK_FILES,
     "/etc/ssl",
     "/etc/mime.types",
-    "/proc",
-    "/sys/devices/system/cpu",
 )
+SYSTEM: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", *ETC, "/proc", "/sys/devices/system/cpu")
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """What one program may see: `level`, the paths to read and to write, and whether there is a network."""
+    """What one program may see: `level`, the paths to read and to write, and whether there is a network.
+
+    `etc` is a folder that `etc.keep` made: at L3 it stands for `/etc`, one mount in place of a dozen.
+    """
 
     level: str = "L1"
     read: Sequence[str] = ()
     write: Sequence[str] = ()
     network: bool = False
+    etc: str = ""
 
 
 def limit(limits: Mapping[str, float], *, counted: bool) -> None:
@@ -146,8 +144,21 @@ def wrapped(argv: Sequence[str], box: Box, cwd: str, filter_descriptor: int) -> 
     command += [] if box.network else ["--unshare-net"]
     command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - bubblewrap makes it its own  # nosec B108
     for path in (*SYSTEM, *box.read):
-        if path != "/proc":
+        if path != "/proc" and not (box.etc and path in ETC):
+            command += _shown(path)
+    if box.etc:
+        command += ["--ro-bind", box.etc, "/etc"]
+        for path in NETWORK_FILES if box.network else ():
             command += ["--ro-bind-try", path, path]
     for path in box.write:
         command += ["--bind", path, path]
     return [*command, "--chdir", cwd, "--seccomp", str(filter_descriptor), "--", *argv]
+
+
+def _shown(path: str) -> list[str]:
+    """A mount costs a quarter of a millisecond; a link into what is there anyway costs nothing."""
+    with suppress(OSError):
+        link = os.readlink(path)  # noqa: PTH115 - in a fork
+        if os.path.realpath(path).startswith("/usr/"):
+            return ["--symlink", link, path]
+    return ["--ro-bind-try", path, path]

@@ -15,6 +15,7 @@ import os
 import platform
 import struct
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 _AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -102,6 +103,7 @@ def supported() -> bool:
     return platform.machine() in _AUDIT_ARCH
 
 
+@cache
 def program(*, network: bool) -> bytes:
     """The filter as an array of `struct sock_filter`, as the kernel and bubblewrap take it.
 

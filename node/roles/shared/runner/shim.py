@@ -1,9 +1,9 @@
 """How is one program started, watched, ended, and its end written down, with nobody else there?
 
-Runs in a fork of the zygote, in a session of its own, and outlives the node. Files of the run's folder are all it talks by:
-`identity` appears once, by a link that only one can make, so a run is started once however often it is asked for; `order` is
-what the node wants of it (a signal says that there is a new one); `exit` appears when all is over. Imports nothing beyond the
-standard library and its neighbours here.
+A fork of the zygote that waits, in a session of its own, for the one request that it takes, and then outlives the node. Files
+of the run's folder are all it talks by: `identity` appears once, by a link that only one can make, so a run is started once
+however often it is asked for; `order` is what the node wants of it (a signal says that there is a new one); `exit` appears when all is
+over. Imports nothing beyond the standard library and its neighbours here.
 """
 
 from __future__ import annotations
@@ -12,37 +12,50 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
-from node.roles.shared.runner import sandbox, seccomp, watch
-from node.roles.shared.runner.identity import boot_id, identify
+from node.roles.shared.runner import sandbox, watch
+from node.roles.shared.runner.held import Held, Program, appending
+from node.roles.shared.runner.identity import boot_id
 from node.roles.shared.runner.tree import Tree
 
 IDENTITY, ORDER, EXIT = "identity", "order", "exit"
-NOTES_DESCRIPTOR: Final = 3
 TICK_S: Final = 0.25
 LAST_S: Final = 5.0  # how long the killed are waited for; a process in the middle of a disk operation takes its time
-LATE_EXEC: Final = 127
-_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _WOKEN_BY: Final = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-Program = Mapping[str, Any]  # as `runner.Program` writes it
 
+def main(requests: socket.socket, taken: int, most: int, cgroups: str) -> NoReturn:
+    """Waits for one request of at most `most` bytes and runs its program to the end.
 
-def main(program: Program, reply: int) -> NoReturn:
-    """Runs one program to its end; tells its identity, or why there is none, over the pipe `reply`."""
+    Its identity, or why there is none, is told over the pipe that comes along, which is closed when the facts are written. A
+    byte through `taken` says that there was a request; without, the node has gone. `cgroups` is the folder for cgroups, or empty.
+    """
     os.setsid()
     signal.pthread_sigmask(signal.SIG_BLOCK, _WOKEN_BY)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the zygote does not wait for its children, a shim does
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.umask(0o077)
-    shim = Shim(program)
+    tree = Tree(os.getpid(), f"{cgroups}/ecnode-{os.urandom(8).hex()}" if cgroups else "")
+    tree.make()
+    held = Held((requests.fileno(), taken), tree)
+    content, descriptors, _, _ = socket.recv_fds(requests, most, 1)
+    requests.close()
+    if content and len(descriptors) == 1:
+        _run(Shim(json.loads(content), held, tree), content, descriptors[0], taken)
+    else:
+        held.drop()
+    os._exit(0)
+
+
+def _run(shim: Shim, content: bytes, reply: int, taken: int) -> None:
     try:
-        identity = shim.start()
+        identity = shim.start(content)
     except FileExistsError:
         answer: dict[str, object] = {"refused": "claimed"}
     except OSError as error:
@@ -51,65 +64,55 @@ def main(program: Program, reply: int) -> NoReturn:
         answer = {"identity": identity}
     with suppress(OSError):  # the node may have gone meanwhile
         os.write(reply, json.dumps(answer).encode())
-    os.close(reply)
+    with suppress(OSError):
+        os.write(taken, b"t")  # only now: the next one is forked when this one's program is on its way
+    os.close(taken)
     if "identity" in answer:
         shim.serve()
-    os._exit(0)
+    os.close(reply)  # tells the node that the facts are there, two milliseconds before this process has gone
+    shim.leave()
 
 
 class Shim:
     """One run, from the claim to the facts."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, held: Held, tree: Tree) -> None:
         self._program = program
+        self._held = held
         self._folder: str = program["folder"]
         self._limits: Mapping[str, float] = program["limits"]
-        self._tree = Tree(os.getpid(), program["cgroup"])
+        self._tree = tree
         self._facts: dict[str, object] = {}
         self._started = _now()
         self._order = 0
         self._stopping: float | None = None  # when KILL follows
         self._killed = False
-        self._main = 0
+        self._main = held.pid
         self._status: int | None = None
         self._memory = 0
         self._cpu_s = 0.0
         self._gauge = watch.Gauge(self._tree, program, self._limits)
 
-    def start(self) -> dict[str, object]:
-        """Starts the program, held back until its run is claimed by it.
+    def start(self, content: bytes) -> dict[str, object]:
+        """Claims the run and lets the program go; `content` is its request.
 
         Raises:
             FileExistsError: the run was claimed before.
             OSError: files cannot be opened.
         """
-        output = os.open(self._program["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._gauge.output = output
-        notes = os.open(self._program["notes"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        go_out, go_in = os.pipe()
-        fault_out, fault_in = os.pipe()
-        self._tree.make(self._limits)
-        self._main = os.fork()
-        if self._main == 0:
-            os.close(go_in)
-            self._become(output, notes, go_out, fault_in)
-        os.close(go_out)
-        os.close(fault_in)
-        os.close(notes)
         try:
+            self._gauge.output = appending(self._program["output"])
+            os.close(appending(self._program["notes"]))
+            self._tree.limit(self._limits)
             identity = self._claim()
         except OSError:
-            os.close(go_in)  # held back for ever: it ends
-            os.waitpid(self._main, 0)
-            self._tree.remove()
+            self._held.drop()
             raise
-        os.write(go_in, b"g")
-        os.close(go_in)
-        self._fault = fault_out
+        self._held.go(content)
         return identity
 
     def _claim(self) -> dict[str, object]:
-        me, main = identify(os.getpid()), identify(self._main)
+        me, main = self._held.me, self._held.main
         identity: dict[str, object] = {
             "pid": me.pid,
             "started": me.started,
@@ -121,49 +124,10 @@ class Shim:
         claim(self._folder, identity)
         return identity
 
-    def _become(self, output: int, notes: int, go: int, fault: int) -> NoReturn:
-        """The child: shuts itself in and turns into the program."""
-        try:
-            os.setsid()
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.read(go, 1) != b"g":
-                os._exit(0)
-            self._tree.enter()
-            nothing = os.open("/dev/null", os.O_RDONLY)
-            high = [os.dup2(each, place) for place, each in enumerate((nothing, output, output, notes, fault), start=200)]
-            for place, each in enumerate(high):
-                os.dup2(each, place, inheritable=place < NOTES_DESCRIPTOR + 1)
-            os.chdir(self._program["cwd"])
-            argv, kept = self._argv()
-            os.closerange(kept + 1, 1024)
-            for number in signal.valid_signals():
-                with suppress(OSError, ValueError):
-                    signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
-            sandbox.limit(self._limits, counted=self._tree.bounded)
-            sandbox.shut_in(sandbox.Box(**self._program["box"]))
-            os.execvpe(argv[0], argv, self._program["environment"])  # noqa: S606 - no shell  # nosec B606
-        except BaseException as error:  # noqa: BLE001 - there is nobody above it: it is told over the pipe
-            with suppress(OSError):
-                os.write(NOTES_DESCRIPTOR + 1, _said(error).encode()[:500])
-        os._exit(LATE_EXEC)
-
-    def _argv(self) -> tuple[list[str], int]:
-        """The command, and the highest descriptor that it needs."""
-        argv, box = list(self._program["argv"]), sandbox.Box(**self._program["box"])
-        fault = NOTES_DESCRIPTOR + 1
-        if box.level != "L3":
-            return argv, fault
-        held = os.memfd_create("filter", 0)
-        os.write(held, seccomp.program(network=box.network))
-        os.lseek(held, 0, os.SEEK_SET)
-        os.dup2(held, fault + 1)
-        return sandbox.wrapped(argv, box, self._program["cwd"], fault + 1), fault + 1
-
     def serve(self) -> None:
         """Watches over the program until nothing of it is left, then writes the facts."""
-        fault = os.read(self._fault, 500)  # comes to its end by the exec
-        os.close(self._fault)
+        fault = os.read(self._held.fault, 500)  # comes to its end by the exec
+        os.close(self._held.fault)
         if fault:
             self._facts["error"] = fault.decode(errors="replace")
         while self._status is None:
@@ -174,6 +138,9 @@ class Shim:
                 self._watch()
         self._end_the_rest()
         self._write_facts()
+
+    def leave(self) -> None:
+        """Gives back what the run held of the machine."""
         self._tree.remove()
 
     def _wait_s(self) -> float:
@@ -317,12 +284,6 @@ def _place(folder: str, name: str, content: Mapping[str, object]) -> None:
 def order(folder: str, content: Mapping[str, object]) -> None:
     """Leaves a shim an order; the caller then sends it `SIGUSR1`."""
     _place(folder, ORDER, content)
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, OSError):
-        return f"{error.strerror}: {error.filename}" if error.filename else str(error)
-    return f"{type(error).__name__}: {error}"
 
 
 def _now() -> float:

@@ -64,8 +64,8 @@ class Tree:
         self.cgroup = cgroup
         self.bounded = False  # whether the cgroup holds the number of processes
 
-    def make(self, limits: Mapping[str, float]) -> None:
-        """Makes the cgroup and gives it its limits; without one from then on where that fails."""
+    def make(self) -> None:
+        """Makes the cgroup; without one from then on where that fails."""
         if not self.cgroup:
             return
         try:
@@ -74,6 +74,10 @@ class Tree:
             pass
         except OSError:
             self.cgroup = ""
+
+    def limit(self, limits: Mapping[str, float]) -> None:
+        """Gives the cgroup its limits."""
+        if not self.cgroup:
             return
         if memory := int(limits.get("memory_bytes", 0)):
             self._set("memory.max", memory)

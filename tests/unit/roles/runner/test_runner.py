@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from node.model.process import Limit
 from node.roles.shared.runner import shim
 from node.roles.shared.runner.identity import Identity, identify, stat_fields
 from node.roles.shared.runner.runner import Run, Runner
+from node.roles.shared.runner.tree import cgroup_root
 
 
 async def has_said(run: Run, text: str) -> None:
@@ -57,17 +59,32 @@ async def test_what_is_written_to_descriptor_3_becomes_notes(bench: Bench) -> No
     assert program.notes.read_text() == "noted\n"
 
 
-async def test_a_folder_sees_one_run_however_many_ask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_sees_one_run_however_many_ask(bench: Bench) -> None:
     program = bench.program(("sh", "-c", "echo once"))
-    requested, made = type(program).request, []
-    monkeypatch.setattr(type(program), "request", lambda self, cgroup: (made.append(cgroup), requested(self, cgroup))[1])
     answers = await asyncio.gather(*(bench.runner.start(program) for _ in range(8)), return_exceptions=True)
     runs = [answer for answer in answers if isinstance(answer, Run)]
     assert len(runs) == 1
     assert all(isinstance(answer, Conflict) for answer in answers if answer is not runs[0])
     await runs[0].wait()
     assert program.output.read_text() == "once\n"
-    assert not [folder for folder in made if folder and os.access(folder, os.F_OK)]
+
+
+async def test_no_cgroup_is_left_by_what_ran_what_was_refused_and_what_only_waited(bench: Bench) -> None:
+    if not (root := cgroup_root()):
+        pytest.skip("no cgroup can be made here")
+    bench.runner._cgroups = tempfile.mkdtemp(prefix="ecnode-test-", dir=root)
+    program = bench.program(("true",))
+    await asyncio.gather(*(bench.runner.start(program) for _ in range(4)), return_exceptions=True)
+    await bench.end("true")
+    await bench.runner.stop()
+    async with CLOCK.timeout(WAIT):
+        while _folders(bench.runner._cgroups):
+            await CLOCK.sleep(0.01)
+    os.rmdir(bench.runner._cgroups)  # noqa: PTH106 - the test is async
+
+
+def _folders(path: str) -> list[str]:
+    return [each.name for each in os.scandir(path) if each.is_dir()]
 
 
 async def test_a_folder_that_was_closed_sees_no_run_any_more(bench: Bench) -> None:
