@@ -41,7 +41,9 @@ _CREATE: Final = insertion(TaskRow, leave_out="number", ignore=True)
 _ADD_EVENT: Final = insertion(TaskEventRow, leave_out="number")
 _STORED: Final = compiled(TaskRow.select(TaskRow.number, TaskRow.request, *_FIELDS).where(_id == slot("id")))
 _SPEC: Final = compiled(TaskRow.select(TaskRow.spec).where(_id == slot("id")))
-_NEXT: Final = compiled(TaskRow.select(column(TaskRow, "next")).where(_id == slot("id")))
+_HAS_NEXT: Final = compiled(
+    TaskRow.select(fn.COUNT(TaskRow.number)).where((_id == slot("id")) & column(TaskRow, "next").is_null(is_null=False))
+)
 _SET_NEXT: Final = compiled(TaskRow.update({column(TaskRow, "next"): slot("spec")}).where(_id == slot("id")))
 _TAKE_NEXT: Final = 'UPDATE "tasks" SET "spec" = "next", "next" = NULL WHERE "id" = :id'
 _LIVE: Final = compiled(TaskRow.select(*_FIELDS).where(_IS_LIVE).order_by(TaskRow.number).limit(slot("limit")))
@@ -144,11 +146,6 @@ class Tasks:
         """Keeps what the next revision does, until `take_next`; Conflict if the task is final, or is about to stop."""
         return self.told(await self._database.write(lambda it: _revise(it, id, spec)))
 
-    async def next(self, id: str) -> TaskSpec | None:
-        """What the next revision will do, where there is to be one."""
-        row = await self._database.read(lambda it: it.row(_NEXT, id=id))
-        return None if row is None or row[0] is None else parse(TaskSpec, text(row, 0))
-
     async def take_next(self, id: str) -> Task:
         """The task at the beginning of its next revision, in place of the end of the present one."""
         now = self._clock.wall()
@@ -157,6 +154,10 @@ class Tasks:
     async def get(self, id: str) -> Task:
         """The task; NotFound if there is none."""
         return await self._database.read(lambda it: _stored(it, id)[1])
+
+    async def now(self, id: str) -> tuple[Task, bool]:
+        """The task, and whether it is to end for its next revision; NotFound if there is none."""
+        return await self._database.read(lambda it: (_stored(it, id)[1], it.number(_HAS_NEXT, id=id) > 0))
 
     async def spec(self, id: str) -> TaskSpec:
         """What the present revision does."""

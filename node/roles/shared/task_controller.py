@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 AGAIN_S: Final = 1.0  # after the disk refused, or no process could be started
 STOP_GRACE: Final = 5.0
 NOTES_KEPT: Final = 100  # lines of a script's own, of one attempt
+_BEFORE_START: Final = {
+    TaskState.CREATED: ("stage", "prepare", "start"),
+    TaskState.STAGING: ("prepare", "start"),
+    TaskState.READY: ("start",),
+}  # and the steps from there to the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class TaskController:
         self._runs: dict[str, Run] = {}
         self._ordered: dict[str, str] = {}  # what another node was told to do, in this life of this one
         self._attempts: dict[str, int] = {}  # of those that are driven
+        self._specs: dict[str, tuple[int, TaskSpec]] = {}  # with their revision, of those that are driven
+        self._overs: dict[str, asyncio.Event] = {}  # set when a task that is driven here is over
         self._group: asyncio.TaskGroup | None = None
 
     @property
@@ -104,7 +111,8 @@ class TaskController:
         task, new = await self._store.create(task, request)
         if new:
             log.info("task accepted", extra={"task": task.id})
-            self._drive_on(task.id)
+            self._specs[task.id] = (task.revision, request)
+            self._drive_on(task.id, task)
         return task, new
 
     async def _permit(self, request: TaskRequest) -> None:
@@ -149,7 +157,7 @@ class TaskController:
             task = await self._store.note(id, stopping=True)
         except Conflict:
             return await self._store.get(id)
-        self.look(id, waits=task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY})
+        self.look(id, waits=task.state in _BEFORE_START)
         return task
 
     def look(self, id: str, *, waits: bool = True) -> None:
@@ -174,7 +182,8 @@ class TaskController:
             run.stop(grace=STOP_GRACE)
 
     async def _is_to_end(self, id: str) -> bool:
-        return (await self._store.get(id)).stopping or await self._store.next(id) is not None
+        task, has_next = await self._store.now(id)
+        return task.stopping or has_next
 
     async def revise(self, ref: str, spec: TaskSpec) -> Task:
         """Has the task do something else under the same id. What it will do is made ready first: where that fails, the present
@@ -193,7 +202,7 @@ class TaskController:
             await self._runtime.clear(task.id, task.revision + 1, 1)
             await self._runtime.stage(Attempt(task.id, task.revision + 1, 1, spec))
             task = await self._store.revise(task.id, spec)
-        self.look(task.id, waits=task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY})
+        self.look(task.id, waits=task.state in _BEFORE_START)
         return task
 
     async def retry(self, ref: str) -> tuple[Task, bool]:
@@ -231,18 +240,20 @@ class TaskController:
         driven = self._driven.get(id)
         if driven is not None and task.state not in TASK_LIFE.terminal:
             path = self._log(task, None)
+            over = self._overs[id]
             await task_logs.grown(
-                self._clock, path, offset, lambda: driven.done() or self._attempts.get(id, task.attempt) != task.attempt
+                self._clock, path, offset, over, lambda: driven.done() or self._attempts.get(id, task.attempt) != task.attempt
             )
             task = await self._store.get(id)
         return task
 
     # The loops
 
-    def _drive_on(self, id: str) -> None:
+    def _drive_on(self, id: str, known: Task | None = None) -> None:
         if self._group is None or id in self._driven:
             return
-        task = self._group.create_task(self._drive(id), name=f"task {id}")
+        self._overs.setdefault(id, asyncio.Event())
+        task = self._group.create_task(self._drive(id, known), name=f"task {id}")
         self._driven[id] = task
         task.add_done_callback(lambda done: self._forget(id, done))
 
@@ -252,6 +263,8 @@ class TaskController:
             self._bells.pop(id, None)
             self._ordered.pop(id, None)
             self._attempts.pop(id, None)
+            self._overs.pop(id).set()
+            self._specs.pop(id, None)
 
     def _drive_anew(self, id: str) -> None:
         """Has a loop that waits look again."""
@@ -259,14 +272,15 @@ class TaskController:
             driven.cancel()
         self._drive_on(id)
 
-    async def _drive(self, id: str) -> None:
+    async def _drive(self, id: str, known: Task | None) -> None:
         while True:
             try:
-                task = await self._store.get(id)
+                fresh = known is not None
+                task, known = known or await self._store.get(id), None
                 if task.state in TASK_LIFE.terminal:
                     await self._gather(task)
                     return
-                await self._step(task)
+                await self._step(task, fresh=fresh)
             except Conflict:
                 continue  # somebody was faster: look again
             except NotFound:
@@ -339,20 +353,15 @@ class TaskController:
             return spec
         return spec.replace(script=None, bundle=await self._runtime.put_script(spec.script))
 
-    async def _step(self, task: Task) -> None:
+    async def _step(self, task: Task, *, fresh: bool) -> None:
         if task.node != self._rules.name and self._link is not None:
             await self._tend(task, self._link)
             return
-        if task.stopping and task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY}:
-            await self._advance(task, Step("stop", "stopped before it started"))
-            await self._runtime.clear(task.id, task.revision, task.attempt)
-            return
-        if (
-            task.state in {TaskState.CREATED, TaskState.STAGING, TaskState.READY}
-            and await self._store.next(task.id) is not None
-        ):
-            await self._store.take_next(task.id)
-            return
+        if task.state in _BEFORE_START and not fresh:
+            task, has_next = await self._store.now(task.id)
+            if task.stopping or has_next:
+                await self._give_up(task)
+                return
         if task.state in {TaskState.CREATED, TaskState.STAGING}:
             await self._stage(task)
         elif task.state is TaskState.READY:
@@ -361,7 +370,7 @@ class TaskController:
             await self._follow(task)
 
     async def _stage(self, task: Task) -> None:
-        spec = await self._store.spec(task.id)
+        spec = await self._spec(task)
         first = task.state is TaskState.CREATED
         number = task.attempt + 1 if first else task.attempt
         quick = first and spec.bundle is None and not spec.data
@@ -382,36 +391,65 @@ class TaskController:
             await self._advance(task, *steps)
             return
         async with self._places:
-            started = await self._advance(task, *steps, Step("start"))
-            await self._follow(started)
+            await self._launch(task, Attempt(task.id, task.revision, number, spec), *steps, Step("start"))
+
+    async def _launch(self, task: Task, attempt: Attempt, *steps: Step) -> None:
+        """Starts the program and keeps all steps to it as one: that it runs once is held by its folder's claim, by no row."""
+        await self._launched(task, attempt, await self._runtime.start(attempt), *steps)
+
+    async def _launched(self, task: Task, attempt: Attempt, run: Run, *steps: Step) -> None:
+        level = (await self._runtime.ladder()).level
+        self._attempts[task.id] = attempt.number
+        begun = Step("run", changes={"started_at": self._clock.wall(), "level": level})
+        task = await self._advance(task, *steps, begun)
+        await self._end(task, attempt, await self._until_over(task, run))
+
+    async def _give_up(self, task: Task) -> None:
+        """Ends a task before its start, or takes up its next revision. A start that nobody recorded is recorded first."""
+        number = task.attempt + 1 if task.state is TaskState.CREATED else task.attempt
+        attempt = Attempt(task.id, task.revision, number, await self._spec(task))
+        run = self._runtime.forbid(attempt)
+        if run is not None:
+            first, *others = _BEFORE_START[task.state]
+            changes: dict[str, object] = {"attempt": number} if first == "stage" else {}
+            await self._launched(task, attempt, run, Step(first, changes=changes), *map(Step, others))
+        elif task.stopping:
+            await self._advance(task, Step("stop", "stopped before it started"))
+            await self._runtime.clear(task.id, task.revision, number)
+        else:
+            await self._store.take_next(task.id)
+
+    async def _spec(self, task: Task) -> TaskSpec:
+        """What the task's present revision does, which never changes."""
+        revision, spec = self._specs.get(task.id, (0, None))
+        if spec is None or revision != task.revision:
+            spec = await self._store.spec(task.id)
+            self._specs[task.id] = (task.revision, spec)
+        return spec
 
     async def _wait_for_a_place(self, task: Task) -> None:
         if self._places.locked():
             await self._store.note(task.id, reason=f"waits for a place: {self._rules.at_once} tasks run here")
         async with self._places:
-            await self._follow(await self._advance(task, Step("start"), attempt=task.attempt))
+            attempt = Attempt(task.id, task.revision, task.attempt, await self._spec(task))
+            await self._launch(task, attempt, Step("start"))
 
     async def _follow(self, task: Task) -> None:
-        """From the start of the program, or from what became of it meanwhile, to its end."""
-        attempt = Attempt(task.id, task.revision, task.attempt, await self._store.spec(task.id))
+        """What became meanwhile of a program that was started, or was about to be, to its end."""
+        attempt = Attempt(task.id, task.revision, task.attempt, await self._spec(task))
         self._attempts[task.id] = task.attempt
-        if task.state is TaskState.STARTING:
-            run = await self._begin(task, attempt)
-        else:
+        if task.state is TaskState.RUNNING:
             run = self._runtime.find(attempt)
-        if run is None:
-            facts = Facts(lost=task.state is TaskState.RUNNING, stopped=task.stopping)
+        elif task.stopping:
+            run = self._runtime.forbid(attempt)
         else:
-            facts = await self._until_over(task, run)
-        await self._end(task, attempt, facts)
-
-    async def _begin(self, task: Task, attempt: Attempt) -> Run | None:
-        run = self._runtime.forbid(attempt) if task.stopping else await self._runtime.start(attempt)
+            run = await self._runtime.start(attempt)
         if run is None:
-            return None
-        level = (await self._runtime.ladder()).level
-        await self._advance(task, Step("run", changes={"started_at": self._clock.wall(), "level": level}), attempt=task.attempt)
-        return run
+            await self._end(task, attempt, Facts(lost=task.state is TaskState.RUNNING, stopped=task.stopping))
+        elif task.state is TaskState.RUNNING:
+            await self._end(task, attempt, await self._until_over(task, run))
+        else:
+            await self._launched(task, attempt, run)
 
     async def _until_over(self, task: Task, run: Run) -> Facts:
         self._runs[task.id] = run
@@ -424,13 +462,13 @@ class TaskController:
 
     async def _end(self, task: Task, attempt: Attempt, facts: Facts) -> None:
         artifacts = await self._runtime.artifacts(attempt)
-        asked_to_stop = (await self._store.get(task.id)).stopping
-        if not asked_to_stop and await self._store.next(task.id) is not None:
+        task, has_next = await self._store.now(task.id)
+        if has_next and not task.stopping:
             await self._store.take_next(task.id)
             await self._runtime.clear(task.id, attempt.revision, attempt.number)
             return
         notes = [Step(NOTE, line) for line in await self._runtime.notes(attempt, NOTES_KEPT)]
-        step = _last_step(await self._store.get(task.id), attempt.spec, facts)
+        step = _last_step(task, attempt.spec, facts)
         if step.event == "again":
             ended = await self._advance(task, *notes, step, attempt=attempt.number)
         else:
@@ -443,6 +481,7 @@ class TaskController:
                 "artifacts": artifacts,
             }
             ended = await self._advance(task, *notes, Step(step.event, step.reason, figures), attempt=attempt.number)
+            self._overs[task.id].set()  # who follows it need not wait until its folder is cleared
         log.info(
             "task attempt over",
             extra={"task": task.id, "attempt": attempt.number, "state": ended.state, "reason": ended.reason},

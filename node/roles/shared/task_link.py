@@ -6,6 +6,7 @@ that it makes there; a log is not sent but asked for, at the place where it is w
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -153,7 +154,7 @@ class TaskLink:
         offset = wanted.offset if wanted.tail is None else task_logs.tail(path, wanted.tail)
         end = self._clock.monotonic() + wanted.wait
         if wanted.tail is None and wanted.wait:
-            await task_logs.grown(self._clock, path, offset, lambda: self._is_enough(task.id, end))
+            await task_logs.grown(self._clock, path, offset, asyncio.Event(), lambda: self._is_enough(task.id, end))
         part = task_logs.read(path, offset)
         return Answer(TaskLogReply(offset=part.offset, size=part.size), (part.content,))
 

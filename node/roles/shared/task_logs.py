@@ -5,8 +5,10 @@ A log is a file that only grows; a place in it is an offset in bytes. Whoever fo
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,7 +61,9 @@ def tail(path: Path, lines: int, most: int = PART_BYTES) -> int:
     return start + place + 1
 
 
-async def grown(clock: Clock, path: Path, offset: int, over: Callable[[], bool]) -> None:
+async def grown(clock: Clock, path: Path, offset: int, ended: asyncio.Event, enough: Callable[[], bool]) -> None:
     """Returns once the log is longer than `offset`, or nothing will come any more."""
-    while size(path) <= offset and not over():
-        await clock.sleep(LOOK_EVERY)
+    while size(path) <= offset and not ended.is_set() and not enough():
+        with suppress(TimeoutError):
+            async with clock.timeout(LOOK_EVERY):
+                await ended.wait()

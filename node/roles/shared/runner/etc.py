@@ -44,8 +44,8 @@ def keep(root: Path) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    if source.is_symlink() and source.resolve().is_relative_to("/usr"):
-        target.symlink_to(source.resolve())
+    if source.is_symlink() and (link := _kept_link(source)):
+        target.symlink_to(link)
     elif source.is_dir():
         target.mkdir(mode=0o755)
         for each in sorted(source.iterdir()):
@@ -56,6 +56,12 @@ def _copy(source: Path, target: Path) -> None:
             if source.stat().st_size <= FILE_MOST:
                 target.write_bytes(source.read_bytes())
                 target.chmod(0o644)
+
+
+def _kept_link(source: Path) -> str:
+    """Where a link leads if that is there in the box too: beside itself, or below /usr."""
+    link = str(source.readlink())
+    return link if "/" not in link or (link.startswith("/usr/") and ".." not in link) else ""
 
 
 def _digest(folder: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -46,7 +47,7 @@ def interpreter_paths() -> tuple[str, ...]:
 async def probe(runner: Runner, place: Path) -> Ladder:
     """Tries the levels from above; `place` is a folder that gets temporary ones."""
     missing: dict[SandboxLevel, str] = {}
-    kept = await asyncio.to_thread(_etc, place)
+    kept = await asyncio.to_thread(_etc, place) if shutil.which(BWRAP) else ""
     for level in (SandboxLevel.L3, SandboxLevel.L2):
         copy = kept if level is SandboxLevel.L3 else ""
         fault = _impossible(level) or await _try(runner, place, level, copy)

@@ -2,8 +2,8 @@
 
 A fork of the zygote that waits, in a session of its own, for the one request that it takes, and then outlives the node. Files
 of the run's folder are all it talks by: `identity` appears once, by a link that only one can make, so a run is started once
-however often it is asked for; `order` is what the node wants of it (a signal says that there is a new one); `exit` appears when all is
-over. Imports nothing beyond the standard library and its neighbours here.
+however often it is asked for; `order` is what the node wants of it (a signal says that there is a new one); `exit` appears
+when all is over. Imports nothing beyond the standard library and its neighbours here.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _WOKEN_BY: Final = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM, signal.SIGIN
 def main(requests: socket.socket, taken: int, most: int, cgroups: str) -> NoReturn:
     """Waits for one request of at most `most` bytes and runs its program to the end.
 
-    Its identity, or why there is none, is told over the pipe that comes along, which is closed when the facts are written. A
-    byte through `taken` says that there was a request; without, the node has gone. `cgroups` is the folder for cgroups, or empty.
+    Its identity, or why there is none, is told over the pipe that comes along, which is closed when the facts are written.
+    A byte through `taken` says that there was a request; without, the node has gone. `cgroups` is the folder for cgroups.
     """
     os.setsid()
     signal.pthread_sigmask(signal.SIG_BLOCK, _WOKEN_BY)
