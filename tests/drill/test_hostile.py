@@ -28,6 +28,7 @@ async def test_a_hostile_script_is_refused_behind_bubblewrap(tmp_path: Path, att
         ladder = await probe(bench.runner, tmp_path)
         if ladder.level is not SandboxLevel.L3:
             pytest.skip(f"no namespaces here: {ladder.missing[SandboxLevel.L3]}")
+        bench.etc = ladder.etc
         with scene(tmp_path) as place:
             facts, said = await bench.script(attack.text, **attack.limits)
             assert "ESCAPED" not in said or attack.name in OF_ITS_OWN, said

@@ -92,7 +92,7 @@ def test_a_task_on_an_edge_outlives_a_kill_of_the_edge_and_its_artifacts_come_to
         assert (ended.state, ended.code, ended.attempt, ended.node) == ("failed", 3, 1, "edge-1")
         assert client.task_log(task.id).decode().split() == [word for n in range(400) for word in ("line", str(n))]
         until(lambda: client.has_blob(ended.artifacts[0].blob))
-        assert [step.event for step in client.task_history(task.id)] == ["create", "stage", "start", "run", "fail"]
+        assert [step.event for step in client.task_history(task.id)] == ["create", "stage", "run", "fail"]
 
 
 def test_a_task_on_an_edge_is_followed_and_stopped(system) -> None:

@@ -25,6 +25,7 @@ class Bench:
         self.runner = Runner(CLOCK)
         self.root = root
         self.level = level
+        self.etc = ""
         self._numbers = itertools.count(1)
         self._runs: list[Run] = []
 
@@ -40,7 +41,7 @@ class Bench:
             watched=folder / "work",
             environment={"PATH": "/usr/bin:/bin"},
             limits=Limits(**limits),
-            box=Box(self.level, (*interpreter_paths(), *readable), (str(folder / "work"),)),
+            box=Box(self.level, (*interpreter_paths(), *readable), (str(folder / "work"),), etc=self.etc),
         )
 
     async def start(self, *argv: str, **limits: float) -> Run:
