@@ -29,6 +29,7 @@ import psutil
 import uvloop
 from parts.report import Bar, Row, ratio, row, show
 
+from node import heap
 from node.app import Node, Opened
 from node.assets import fetch, missing, path
 from node.client import Client
@@ -159,6 +160,7 @@ async def node(chosen: NodeConfig) -> AsyncIterator[Client]:
         url = (await opened).urls[0]
         while not (views := running.views()) or not views[0].report.services:
             await CLOCK.sleep(0.1)
+        heap.settle()  # as `ecnode up` does
         with Client(url, (chosen.node.data_dir / "token").read_text().strip()) as client:
             yield client
     finally:
