@@ -56,6 +56,21 @@ class Graph:
         )
 
     @cached_property
+    def takes(self) -> tuple[tuple[int, ...], ...]:
+        """For each stage the places of those that it takes from."""
+        return tuple(tuple(self.stages.index(one) for one in direct) for direct in self.before)
+
+    def longest(self, seconds: Mapping[str, float]) -> float:
+        """The sum of the stages' seconds along the way on which it is largest; a stage that has none counts nothing.
+
+        Source: J. E. Kelley, "Critical-path planning and scheduling", Operations Research 9 (1961), page 296.
+        """
+        ends: list[float] = []
+        for stage, takes in zip(self.stages, self.takes, strict=True):
+            ends.append(max((ends[one] for one in takes), default=0.0) + seconds.get(stage, 0.0))
+        return max(ends)
+
+    @cached_property
     def doubled(self) -> Mapping[str, tuple[str, ...]]:
         """Names that several branches give, each with the stages that give it last on their branch."""
         names = {name for stage in self.stages for name in SERVICES[stage].gives}
@@ -65,6 +80,27 @@ class Graph:
     def _last(self, name: str) -> tuple[str, ...]:
         givers = [stage for stage in self.stages if name in SERVICES[stage].gives]
         return tuple(one for one in givers if not any(one in self.behind[other] for other in givers))
+
+
+class Dag(tuple[str, ...]):
+    """The stages of a pipeline as planners are given them: a sequence in an order that can run, and the graph that it is of.
+
+    A planner that knows lists only takes it for one.
+    """
+
+    graph: Graph
+
+    @classmethod
+    def of(cls, graph: Graph) -> Dag:
+        """The stages of `graph`."""
+        made = cls(graph.stages)
+        made.graph = graph
+        return made
+
+
+def graph_of(dag: Sequence[str]) -> Graph:
+    """The graph of what a planner is given; a plain list is one in which each stage takes from the one before."""
+    return dag.graph if isinstance(dag, Dag) else _in_a_row(tuple(dag))
 
 
 @lru_cache(maxsize=SEGMENTS_AT_HAND)

@@ -13,9 +13,12 @@ from node.model.video import Placement, QueryRequest, StageRole, Tally, VideoCon
 PIPELINE = ("face_detection", "face_alignment")
 
 
-def over(detection: str, alignment: str) -> PlanChoice:
-    nodes = zip(PIPELINE, (detection, alignment), strict=True)
-    mapping = {stage: Placement(node=node, role=StageRole.EDGE) for stage, node in nodes}
+GRAPH = {"face_detection": [], "face_alignment": ["face_detection"], "motion_detection": []}
+
+
+def over(detection: str, alignment: str, **more: str) -> PlanChoice:
+    nodes = {"face_detection": detection, "face_alignment": alignment, **more}
+    mapping = {stage: Placement(node=node, role=StageRole.EDGE) for stage, node in nodes.items()}
     return PlanChoice(video_conf=VideoConf(fps=10, resolution="480p"), flow_mapping=mapping)
 
 
@@ -41,6 +44,20 @@ def linked(client: Client) -> bool:
 
 def is_exact(tally: Tally) -> bool:
     return tally.captured == tally.processed + tally.skipped + tally.failed
+
+
+def test_branches_of_a_graph_run_on_three_nodes_and_the_longest_is_the_delay(client):
+    spec = {"node": "edge-1", "source": "lobby", "pipeline": GRAPH, "constraint": {"accuracy": 0.8}}
+    query = client.submit(spec)
+    first = until(lambda: client.results(query.id, 0, 1).items)
+    assert set(first[0].stage_ms) == set(GRAPH), "the plan of the scheduler's own choice"
+    plan = client.choose_plan(query.id, over("edge-2", "edge-3", motion_detection="edge-1")).plan
+    item = until(lambda: [item for item in all_results(client, query.id) if item.plan_epoch == plan.epoch])[0]
+    assert item.direct == ("face_alignment",)
+    assert set(item.output) >= {"pose", "face_alignment_count_result", "motion_detection_count_result"}
+    longest = max(item.stage_ms["face_detection"] + item.stage_ms["face_alignment"], item.stage_ms["motion_detection"])
+    assert item.delay == pytest.approx(longest / 1000 / (25 / 10 + 1), rel=0.01)
+    assert is_exact(client.stop(query.id).tally)
 
 
 def test_crops_go_from_edge_to_edge_and_frames_add_up_while_the_middle_one_is_killed(system, client):

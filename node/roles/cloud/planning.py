@@ -7,7 +7,7 @@ reach them. A new plan is stored before anybody hears of it; why it was chosen i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from node.clock import Clock
@@ -15,10 +15,12 @@ from node.model.cluster import LinkReport, NodeReport, NodeState, NodeView, Role
 from node.model.decision import Decision
 from node.model.video import EPOCH_STEP, Plan, Query, Runtime, SafePlan, StageRole
 from node.model.wire.job import Failure
+from node.pipeline.graph import Dag, check_graph
 from node.pipeline.video.planner.base import (
     Cautious,
     Explaining,
     Explanation,
+    NodeLink,
     NodeResource,
     ResourceInfo,
     Scheduler,
@@ -71,7 +73,8 @@ class Planning:
         if live.held:
             return query, False
         runtime = runtime_of(tuple(live.results))
-        choice = self._planner.plan(query.id, query.pipeline, resources, runtime, query.constraint)
+        dag = Dag.of(check_graph(query.pipeline, query.graph)) if query.graph else query.pipeline
+        choice = self._planner.plan(query.id, dag, resources, runtime, query.constraint)
         newly = False
         if choice is not None:
             conf, mapping = choice
@@ -147,14 +150,20 @@ class Planning:
     def _resources(self, query: Query, host: NodeView) -> ResourceInfo:
         """The nodes that may run stages of this query: its edge, and the ready ones that the edge has a link to."""
         links = {link.peer: link for link in host.report.links}
-        here = self._registry.here()
-        others = [view.report for view in self._registry.views() if view.state is NodeState.READY]
-        known = {report.name: report for report in [*others, here]}
+        here, now = self._registry.here(), self._clock.monotonic()
+        told = {
+            view.report.name: (view.report, now - view.seen_s)
+            for view in self._registry.views()
+            if view.state is NodeState.READY
+        }
+        told[here.name] = here, now
         drained = self._drained()
-        reachable = [report for name, report in known.items() if name in links and name != query.node and name not in drained]
-        now = self._clock.monotonic()
-        away = tuple(_resource(report, _role_of(report), links[report.name], now - host.seen_s) for report in reachable)
-        home = (_resource(host.report, StageRole.HOST, None, now),)
+        reachable = {name: one for name, one in told.items() if name in links and name != query.node and name not in drained}
+        away = tuple(
+            _resource(report, _role_of(report), links[name], now - host.seen_s, _links(name, reachable))
+            for name, (report, _) in reachable.items()
+        )
+        home = (_resource(host.report, StageRole.HOST, None, now, {}),)
         offload = "always" if query.node in drained else host.report.offload  # its cameras stay, their stages go where they can
         nodes = {"auto": home + away, "never": home, "always": away or home}[offload]
         camera = next((source for source in host.report.sources if source.name == query.source), None)
@@ -166,8 +175,28 @@ def _role_of(report: NodeReport) -> StageRole:
     return StageRole.CLOUD if Role.CLOUD in report.roles else StageRole.EDGE
 
 
-def _resource(report: NodeReport, role: StageRole, link: LinkReport | None, told_at: float) -> NodeResource:
-    """`link` is the one from the host edge, as that reported it at the clock's time `told_at`; None for the host itself."""
+def _links(name: str, told: Mapping[str, tuple[NodeReport, float]]) -> dict[str, NodeLink]:
+    """The links of a node to others that are in reach; how wide one is the other end says where this one does not."""
+    report, at = told[name]
+    found = {}
+    for link in report.links:
+        if link.peer not in told or link.peer == name:
+            continue
+        wide, told_at = link, at
+        if not link.bytes_s:
+            other, told_at = told[link.peer]
+            wide = next((back for back in other.links if back.peer == name), link)
+        probed = told_at - wide.measured_s if wide.bytes_s else 0.0
+        found[link.peer] = NodeLink(max(link.rtt_ms / 1000, MIN_RTT_S), wide.bytes_s, probed)
+    return found
+
+
+def _resource(
+    report: NodeReport, role: StageRole, link: LinkReport | None, told_at: float, others: Mapping[str, NodeLink]
+) -> NodeResource:
+    """`link` is the one from the host edge, as that reported it at the clock's time `told_at`; None for the host itself.
+    `others` are those to others.
+    """
     return NodeResource(
         name=report.name,
         role=role,
@@ -177,6 +206,7 @@ def _resource(report: NodeReport, role: StageRole, link: LinkReport | None, told
         services={service.name: service for service in report.services},
         bytes_s=link.bytes_s if link else 0.0,
         probed_at=told_at - link.measured_s if link and link.bytes_s else 0.0,
+        links=others,
     )
 
 

@@ -307,7 +307,7 @@ class Job:
 
     def _made(self, capture: Capture, plan: Plan, run: Run) -> Result:
         now = self._clock.monotonic()
-        # video.md: the summed stage time over the camera frames that this picture stands for
+        # video.md: the summed stage time over the camera frames that this picture stands for; of branches the longest way
         covered = self._reader.fps / min(plan.video_conf.fps, self._reader.fps) + 1
         return Result(
             attempt=self.attempt,
@@ -316,7 +316,7 @@ class Job:
             conf_frame_id=capture.number,
             captured_at=self._clock.wall() - (now - capture.captured),
             latency=now - capture.captured,
-            delay=sum(run.stage_s.values()) / covered,
+            delay=self._graph.longest(run.stage_s) / covered,
             stage_ms={stage: seconds * 1000 for stage, seconds in run.stage_s.items()},
             hop_ms={stage: seconds * 1000 for stage, seconds in run.hop_s.items()},
             direct=tuple(stage for stage in self._graph.stages if stage in run.direct),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from node.errors import Invalid
 from node.model.video import QueryRequest, in_order
-from node.pipeline.graph import check_graph, segments
+from node.pipeline.graph import Dag, check_graph, graph_of, segments
 
 FORK = {"face_detection": (), "face_alignment": ("face_detection",), "car_detection": ()}
 
@@ -52,6 +52,22 @@ def test_branches_are_calls_of_their_own_and_chains_on_one_node_one_call():
         "prob": ("face_detection", "car_detection"),
         "count_result": ("face_alignment", "car_detection"),
     }
+
+
+def test_what_planners_are_given_is_a_list_that_knows_its_graph():
+    graph = checked(FORK)
+    assert Dag.of(graph) == graph.stages
+    assert graph_of(Dag.of(graph)) is graph
+    assert graph_of(graph.stages).takes == ((), (0,), (1,))
+    assert graph_of(list(graph.stages)).takes == ((), (0,), (1,))
+
+
+def test_the_longest_way_through_a_graph_is_its_time():
+    seconds = {"face_detection": 1.0, "face_alignment": 2.0, "car_detection": 2.5}
+    assert checked(FORK).longest(seconds) == 3.0
+    assert checked(FORK).longest(seconds | {"car_detection": 4.0}) == 4.0
+    assert checked(FORK).longest({}) == 0.0
+    assert graph_of(tuple(seconds)).longest(seconds) == 5.5
 
 
 def test_a_circle_is_named_stage_by_stage():

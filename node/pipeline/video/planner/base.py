@@ -6,8 +6,8 @@ A scheduler is a plug-in with the original's signature. It is pure: what it lear
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from node.model.cluster import ServiceReport
 from node.model.decision import Considered
@@ -16,12 +16,21 @@ from node.model.video import IN_FLIGHT, Constraint, Placement, Plan, Resolution,
 Choice: TypeAlias = tuple[VideoConf, dict[str, Placement]]
 
 
+class NodeLink(NamedTuple):
+    """A link: its round trip, and what the newest probe of it found at the clock's time `probed_at`, 0 where there was none."""
+
+    rtt_s: float
+    bytes_s: float = 0.0
+    probed_at: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class NodeResource:
     """One node that may run stages.
 
     `cpu_fraction` is what others than us take of a core, `rtt_s` the round trip between the host edge and it, 0 for the host
-    itself; `bytes_s` what the newest probe of the link found, at the clock's time `probed_at`, 0 where there was none.
+    itself; `bytes_s` what the newest probe of the link found, at the clock's time `probed_at`, 0 where there was none. `links`
+    are those to other nodes than the host, by their names.
     """
 
     name: str
@@ -32,6 +41,7 @@ class NodeResource:
     services: Mapping[str, ServiceReport]
     bytes_s: float = 0.0
     probed_at: float = 0.0
+    links: Mapping[str, NodeLink] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

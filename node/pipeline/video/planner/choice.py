@@ -7,16 +7,17 @@ those left out that cannot beat the best few; beyond it only the placements that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import erfc, inf, log, log1p, sqrt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import erfc, inf, log, log1p, prod, sqrt
 from typing import Final, NamedTuple
 
 from node.model.video import FPS_CHOICES, Constraint, Fps, Resolution
 from node.pipeline.video.planner.accuracy import Scene
-from node.pipeline.video.planner.delay import Offers, Option
+from node.pipeline.video.planner.forks import Takes, every_fork, moves, time_of_fork
 from node.pipeline.video.planner.lognormal import LEAST_S, chance_below
 from node.pipeline.video.planner.market import CAP
+from node.pipeline.video.planner.offers import Offers, Option
 from node.pipeline.video.planner.paths import likely_paths
 
 EXACT_PLANS: Final = 10_000
@@ -66,7 +67,9 @@ class Goal:
     """What a choice must serve.
 
     `overhead_s` is what a frame's latency has beside its stages; `price` and `room` say for a place what its use costs and
-    how much of it is free; `links` the same for the way there.
+    how much of it is free; `link_price` and `link_room` the same for the way there, `between` room and price of the link from
+    one place to another: what it does not name is free. `takes` are the stages that each takes from where the pipeline forks,
+    nothing for a list.
     """
 
     constraint: Constraint
@@ -78,6 +81,8 @@ class Goal:
     price: Sequence[float]
     link_room: Sequence[float]
     link_price: Sequence[float]
+    between: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+    takes: Takes = ()
 
     def judge(self, placed: Placed, fps: Fps, resolution: Resolution) -> Candidate:
         """What is expected of one combination."""
@@ -128,7 +133,7 @@ def rank(offers: Offers, goal: Goal) -> list[Candidate]:
         moments = found.get(resolution)
         if moments is None:
             stages = offers.at(resolution)
-            moments = found[resolution] = every_chain(stages) if exact else likely_chains(stages, goal)
+            moments = found[resolution] = every_chain(stages, goal.takes) if exact else likely_chains(stages, goal)
         worth, little = goal.worth(accuracy), ACCURACY_WEIGHT * accuracy
         offered = min(float(fps), goal.camera_fps)
         limits = goal.limits(offered)
@@ -170,8 +175,10 @@ def _bounds(offers: Offers, goal: Goal) -> list[tuple[float, float, Fps, Resolut
     return found
 
 
-def every_chain(stages: Sequence[Sequence[Option]]) -> list[Moments]:
+def every_chain(stages: Sequence[Sequence[Option]], takes: Takes = ()) -> list[Moments]:
     """Every way to place the stages, the quickest first."""
+    if takes:
+        return sorted((_moments(*time, chain) for time, chain in every_fork(stages, takes)), key=_first)
     chains: list[tuple[float, float, tuple[Option, ...]]] = [(0.0, 0.0, ())]
     for options in stages:
         longer = []
@@ -196,14 +203,17 @@ def likely_chains(stages: Sequence[Sequence[Option]], goal: Goal) -> list[Moment
 
 def every_placement(stages: Sequence[Sequence[Option]], goal: Goal) -> list[Placed]:
     """Every way to place the stages, in full."""
-    return [placed_at(moments.chain, goal) for moments in every_chain(stages)]
+    return [placed_at(moments.chain, goal) for moments in every_chain(stages, goal.takes)]
 
 
 def _added(before: Option | None, option: Option) -> tuple[float, float]:
     """Mean and variance that one more stage adds."""
     mean, variance = option.stay
-    if before is not None and before.place == option.place:
-        return mean, variance
+    if before is not None:
+        if before.place == option.place:
+            return mean, variance
+        if option.straight and (way := option.straight.get(before.place)) is not None:
+            return mean + way.time.mean, variance + way.time.variance
     mean += option.enter[0]
     variance += option.enter[1]
     return (mean, variance) if before is None else (mean + before.leave[0], variance + before.leave[1])
@@ -218,10 +228,13 @@ def _moments(mean: float, variance: float, chain: tuple[Option, ...]) -> Moments
 
 def placed_at(chain: Sequence[Option], goal: Goal) -> Placed:
     """What the stages take together at those places: neighbours at one place need no way between them."""
+    if goal.takes:
+        return _fork_at(tuple(chain), goal)
     mean = variance = sent = price = 0.0
     sure = 1.0
     work: dict[int, float] = {}
     ways: dict[int, float] = {}
+    straight: dict[tuple[int, int], float] = {}
     before: Option | None = None
     for option in chain:
         place = option.place
@@ -230,7 +243,12 @@ def placed_at(chain: Sequence[Option], goal: Goal) -> Placed:
         sure *= option.sure
         work[place] = work.get(place, 0.0) + option.work
         price += option.work * goal.price[place]
-        if before is None or before.place != place:
+        way = option.straight.get(before.place) if option.straight and before is not None else None
+        if way is not None and before is not None:
+            mean += way.time.mean
+            variance += way.time.variance
+            straight[before.place, place] = straight.get((before.place, place), 0.0) + way.share
+        elif before is None or before.place != place:
             if before is not None and before.leave_bytes:
                 mean += before.leave.mean
                 variance += before.leave.variance
@@ -242,11 +260,63 @@ def placed_at(chain: Sequence[Option], goal: Goal) -> Placed:
                 sent += option.enter_bytes
                 ways[place] = ways.get(place, 0.0) + option.enter_share
         before = option
+    rate_most, dear = _limits(goal, work, ways, straight)
+    return Placed(tuple(option.place for option in chain), mean, variance, sent, price + dear, rate_most, sure)
+
+
+def _fork_at(chain: tuple[Option, ...], goal: Goal) -> Placed:
+    """As `placed_at`, of a pipeline that forks."""
+    time, shares = time_of_fork(chain, goal.takes), uses(chain, goal.takes)
+    rate_most, dear = _limits(goal, shares.work, shares.ways, shares.straight)
+    price = dear + sum(share * goal.price[place] for place, share in shares.work.items())
+    sure = prod(option.sure for option in chain)
+    return Placed(tuple(option.place for option in chain), time.mean, time.variance, shares.sent, price, rate_most, sure)
+
+
+class Shares(NamedTuple):
+    """What one frame a second takes: of each place, of the way there, of the ways between two, and the bytes by the host."""
+
+    work: dict[int, float]
+    ways: dict[int, float]
+    straight: dict[tuple[int, int], float]
+    sent: float
+
+
+def uses(chain: Sequence[Option], takes: Takes) -> Shares:
+    """The shares that stages take at those places; `takes` is empty for a list."""
+    takes = takes or [(stage - 1,) if stage else () for stage in range(len(chain))]
+    work, ways, straight, sent, back = dict[int, float](), dict[int, float](), dict[tuple[int, int], float](), 0.0, set[int]()
+    for stage, option in enumerate(chain):
+        work[option.place] = work.get(option.place, 0.0) + option.work
+        returning, enters, way = moves(chain, takes, stage)
+        if way is not None:
+            pair = chain[takes[stage][0]].place, option.place
+            straight[pair] = straight.get(pair, 0.0) + way.share
+        if enters and option.enter_bytes:
+            ways[option.place] = ways.get(option.place, 0.0) + option.enter_share
+            sent += option.enter_bytes
+        for one in {*returning} - back:
+            if chain[one].leave_bytes:
+                ways[chain[one].place] = ways.get(chain[one].place, 0.0) + chain[one].leave_share
+                sent += chain[one].leave_bytes
+        back.update(returning)
+    return Shares(work, ways, straight, sent)
+
+
+def _limits(
+    goal: Goal, work: Mapping[int, float], ways: Mapping[int, float], straight: Mapping[tuple[int, int], float]
+) -> tuple[float, float]:
+    """How many frames a second there is room for, and what the links cost for each."""
     rate_most = min(goal.room[place] / max(share, LEAST_S) for place, share in work.items())
+    price = 0.0
     for place, share in ways.items():
         rate_most = min(rate_most, goal.link_room[place] / share)
         price += share * goal.link_price[place]
-    return Placed(tuple(option.place for option in chain), mean, variance, sent, price, rate_most, sure)
+    for pair, share in straight.items():
+        room, dear = goal.between.get(pair, (CAP, 0.0))
+        rate_most = min(rate_most, room / share)
+        price += share * dear
+    return rate_most, price
 
 
 def _utility(candidate: Candidate) -> float:

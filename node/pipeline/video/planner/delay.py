@@ -2,7 +2,7 @@
 
 A stage's time is its calibrated time at the resolution, times its growth with the number of objects, stretched by what else the
 node does, times a residual per (stage, node). The way to a node takes its round trip and the bytes over the link's speed, which
-is a residual too. All are lognormal; `Options` are what a choice is made from.
+is a residual too. All are lognormal; `offers.py` has what a choice is made from.
 
 Source: video.md, model of delay.
 """
@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, expm1, log, prod
+from math import exp, expm1, log
 from typing import Final, NamedTuple, TypeVar
 
 from node.model.video import Plan, Resolution, Result, StageRole
-from node.pipeline.stage import PICTURES, SOURCE_GIVES, ServiceSpec
-from node.pipeline.video.planner.base import NodeResource, ResourceInfo
-from node.pipeline.video.planner.lognormal import Time
+from node.pipeline.graph import Graph, graph_of, segments
+from node.pipeline.stage import PICTURES, SOURCE_GIVES, ServiceSpec, goes_straight
+from node.pipeline.video.planner.base import NodeLink, NodeResource, ResourceInfo
 from node.pipeline.video.planner.market import Market
+from node.pipeline.video.planner.offers import Hop, Moved, Offers, Pace, Spot
 from node.pipeline.video.planner.residual import LogKalman, Residual
 from node.pipeline.video.profile import objects_of
 
@@ -47,26 +48,6 @@ def stage_residual() -> Residual:
 def link_residual() -> Residual:
     """Of a link: until something was sent over it anything is possible."""
     return LogKalman(variance=0.6**2, noise=0.15**2, drift=0.004, ceiling=0.6**2)
-
-
-class Option(NamedTuple):
-    """One stage on one node at one resolution, as it is expected now.
-
-    `enter` is the way there from anywhere else, `leave` the way back of what the next stage needs elsewhere; times per frame.
-    `work` is the share of the node that one frame a second takes, `enter_share` and `leave_share` those of the link; `sure` is
-    the chance that a frame is not lost there.
-    """
-
-    place: int
-    stay: Time
-    enter: Time
-    leave: Time
-    work: float
-    enter_bytes: float
-    leave_bytes: float
-    enter_share: float
-    leave_share: float
-    sure: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,84 +85,6 @@ class ShadowRun:
     sent: float
 
 
-class _Pace(NamedTuple):
-    """A stage on a node: seconds at each resolution, what they are multiplied with alone and in a crowd, relative variance,
-    and the chance that a frame is not lost.
-    """
-
-    profile: Mapping[Resolution, float]
-    alone: float
-    crowd: float
-    spread: float
-    sure: float
-
-
-class _Spot(NamedTuple):
-    """A node: its place, the share of one worker in it, its stages, and the way there; `home` has no way."""
-
-    place: int
-    worker: float
-    stages: Sequence[_Pace | None]
-    home: bool
-    rtt_s: float
-    byte_s: float
-    spread: float
-
-
-class Offers:
-    """The options of one query at one moment; those of a resolution are made when they are first asked for."""
-
-    def __init__(self, spots: Sequence[_Spot], ways: Mapping[Resolution, Sequence[tuple[float, float]]]) -> None:
-        self._spots = spots
-        self._ways = ways
-        self._made: dict[Resolution, list[list[Option]]] = {}
-
-    @property
-    def resolutions(self) -> Sequence[Resolution]:
-        """Those that the camera gives, the smallest first."""
-        return tuple(self._ways)
-
-    def at(self, resolution: Resolution) -> list[list[Option]]:
-        """For every stage the nodes that offer it, each by its place among the query's nodes."""
-        found = self._made.get(resolution)
-        if found is None:
-            ways = enumerate(self._ways[resolution])
-            found = self._made[resolution] = [self._stage(stage, resolution, *sizes) for stage, sizes in ways]
-        return found
-
-    def only(self, place: int) -> Offers:
-        """The same with one node alone."""
-        return Offers([spot for spot in self._spots if spot.place == place], self._ways)
-
-    def count(self) -> int:
-        """How many ways there are to place the stages, at all resolutions."""
-        stages = range(len(next(iter(self._ways.values()), ())))
-        return len(self._ways) * prod(sum(spot.stages[stage] is not None for spot in self._spots) for stage in stages)
-
-    def _stage(self, stage: int, resolution: Resolution, enter_bytes: float, leave_bytes: float) -> list[Option]:
-        found = []
-        for place, worker, stages, home, rtt_s, byte_s, spread in self._spots:
-            pace = stages[stage]
-            if pace is None or resolution not in pace.profile:
-                continue
-            alone = pace.profile[resolution] * pace.alone
-            mean = alone * pace.crowd
-            stay = Time(mean, mean * mean * pace.spread)
-            if home:
-                found.append(Option(place, stay, _NO_TIME, _NO_TIME, alone * worker, 0.0, 0.0, 0.0, 0.0, pace.sure))
-                continue
-            enter_s, leave_s = enter_bytes * byte_s, leave_bytes * byte_s
-            enter = Time(enter_s + rtt_s, (enter_s + rtt_s) ** 2 * spread)
-            leave = Time(leave_s, leave_s * leave_s * spread)
-            found.append(
-                Option(place, stay, enter, leave, alone * worker, enter_bytes, leave_bytes, enter_s, leave_s, pace.sure)
-            )
-        return found
-
-
-_NO_TIME: Final = Time()
-
-
 @dataclass(slots=True)
 class _Loss:
     """The chance that a stage on a node loses a frame: nothing for a single one, much for two in a row."""
@@ -212,11 +115,10 @@ class DelayModel:
         host = asked.info.host
         for node in asked.info.nodes:
             machine = self._machine(host, node.name)
-            machine.rtt_s = node.rtt_s
             self._take_load(machine, node, asked.info.at)
-            if node.probed_at > machine.probed_at and node.bytes_s > 0:
-                machine.probed_at = node.probed_at
-                self._link(machine).read(log(node.bytes_s / LINK_BYTES_S))
+            self._take_link(machine, NodeLink(node.rtt_s, node.bytes_s, node.probed_at))
+            for peer, way in node.links.items():
+                self._take_link(self._machine(node.name, peer), way)
             for stage in asked.dag:
                 if stage in node.services:
                     service = node.services[stage]
@@ -237,20 +139,26 @@ class DelayModel:
         for loss in self._losses.values():
             loss.chance *= exp(-seconds / LOSS_S)
 
-    def observe(self, job_uid: str, host: str, plan: Plan, result: Result) -> None:
-        """A result of the query, whose camera is at `host`."""
+    def observe(self, job_uid: str, host: str, plan: Plan, result: Result, graph: Graph) -> None:
+        """A result of the query, whose camera is at `host`, and whose stages are those of `graph`."""
         resolution, objects = plan.video_conf.resolution, objects_of(result)
-        stages = [stage for stage in plan.flow_mapping if stage in result.stage_ms]
-        nodes = [plan.flow_mapping[stage].node for stage in stages]
-        for place, (stage, node) in enumerate(zip(stages, nodes, strict=True)):
-            spent, hop = result.stage_ms[stage] / 1000, result.hop_ms.get(stage, 0.0) / 1000
+        nodes = {stage: plan.flow_mapping[stage].node for stage in graph.stages if stage in plan.flow_mapping}
+        if len(nodes) != len(graph.stages) or not result.stage_ms.keys() >= nodes.keys():
+            return
+        for call in segments(graph, tuple(nodes.values())):
+            stage, node, hop = call.stages[0], call.node, result.hop_ms.get(call.stages[0], 0.0) / 1000
             if node != host and hop > 0.0:
-                end = next((later for later in range(place, len(nodes)) if nodes[later] != node), len(nodes)) - 1
                 sent = self._bytes_in(stage, resolution, objects) + ANSWER_BYTES
-                following = stages[end + 1] if end + 1 < len(stages) else ""
-                self._read_link(host, node, sent + self._bytes_back(stages[end], following, resolution, objects), hop)
-            self._arrived(stage, node)
-            self._read_stage(job_uid, (host, node), stage, resolution, objects=objects, spent=max(spent - hop, 1e-5))
+                if stage in result.direct:
+                    self._read_straight(host, nodes[graph.before[graph.stages.index(stage)][0]], node, sent, hop)
+                else:
+                    over_host = [one for one in _next(graph, call.stages[-1]) if one not in result.direct]
+                    back = max((self._bytes_back(call.stages[-1], one, resolution, objects) for one in over_host), default=0.0)
+                    self._read_link(host, node, sent + back, hop)
+            for one in call.stages:
+                spent = result.stage_ms[one] / 1000 - (hop if one == stage else 0.0)
+                self._arrived(one, node)
+                self._read_stage(job_uid, (host, node), one, resolution, objects=objects, spent=max(spent, 1e-5))
 
     def tried(self, job_uid: str, host: str, node: str, run: ShadowRun) -> None:
         """A shadow run on `node`."""
@@ -262,7 +170,9 @@ class DelayModel:
             )
 
     def lost(self, host: str, node: str, stage: str, after_s: float) -> None:
-        """A frame was lost on its way to that stage: the link, or for the host itself the stage, took all its time."""
+        """A frame was lost on its way from `host`, or who handed it on, to that stage: the link took all its time, or where it
+        did not move the stage.
+        """
         loss = self._losses.setdefault((stage, node), _Loss())
         loss.strikes += 1
         if loss.strikes > 1:
@@ -284,9 +194,8 @@ class DelayModel:
             calm, crowd = self._stretches(asked.job_uid, host, node.name)
             jump = (BUSY_SPREAD * calm * crowd) ** 2 if self.telemetry else 0.0
             machine = self._machine(host, node.name)
-            way = self._link(machine)
             home = node.role is StageRole.HOST or node.name == host
-            stages: list[_Pace | None] = []
+            stages: list[Pace | None] = []
             for stage in asked.dag:
                 pace = None
                 if stage in node.services and node.services[stage].profile:
@@ -295,23 +204,41 @@ class DelayModel:
                     spread = expm1(residual.variance + residual.noise + jump)
                     loss = self._losses.get((stage, node.name))
                     sure = 1 - loss.chance if loss is not None else 1.0
-                    pace = _Pace(profile, growth * exp(residual.value) * calm, crowd, spread, sure)
+                    pace = Pace(profile, growth * exp(residual.value) * calm, crowd, spread, sure)
                 stages.append(pace)
-            bytes_s = LINK_BYTES_S * exp(way.value)
-            spread = expm1(way.variance + way.noise)
-            spots.append(_Spot(place, 1 / max(node.workers, 1), stages, home, machine.rtt_s, 1 / bytes_s, spread))
-        pairs = list(zip(asked.dag, [*asked.dag[1:], ""], strict=True))
-        ways = {
-            resolution: [
-                (
-                    self._bytes_in(stage, resolution, asked.objects) + ANSWER_BYTES,
-                    self._bytes_back(stage, following, resolution, asked.objects),
-                )
-                for stage, following in pairs
-            ]
-            for resolution in asked.info.resolutions()
+            others = {} if home else self._hops_to(place, asked)
+            spots.append(Spot(place, max(node.workers, 1), stages, home, self._hop(machine, machine.rtt_s), others))
+        return Offers(spots, {resolution: self._moved(asked, resolution) for resolution in asked.info.resolutions()})
+
+    def _hop(self, machine: _Machine, rest_s: float) -> Hop:
+        way = self._link(machine)
+        return Hop(rest_s, 1 / (LINK_BYTES_S * exp(way.value)), expm1(way.variance + way.noise))
+
+    def _hops_to(self, place: int, asked: Asked) -> dict[int, Hop]:
+        """The ways to a node from others that have a link to it, the host left out."""
+        node, host = asked.info.nodes[place].name, asked.info.host
+        return {
+            before: self._hop(self._machine(other.name, node), self._rest_s(host, other.name, node))
+            for before, other in enumerate(asked.info.nodes)
+            if node in other.links and other.name != host
         }
-        return Offers(spots, ways)
+
+    def _rest_s(self, host: str, before: str, node: str) -> float:
+        """What the way from one node to the next adds to a frame's time besides its bytes: the way there, and that the answer
+        comes from the last of both instead of from the first.
+        """
+        there, back, saved = self._machine(before, node), self._machine(host, node), self._machine(host, before)
+        return (there.rtt_s + back.rtt_s - saved.rtt_s) / 2
+
+    def _moved(self, asked: Asked, resolution: Resolution) -> list[Moved]:
+        graph, objects = graph_of(asked.dag), asked.objects
+        found = []
+        for stage, takes in zip(graph.stages, graph.takes, strict=True):
+            back = max((self._bytes_back(stage, one, resolution, objects) for one in _next(graph, stage)), default=0.0)
+            straight = len(takes) == 1 and goes_straight([self.services[graph.stages[takes[0]]]], [self.services[stage]])
+            enter = self._bytes_in(stage, resolution, objects) + ANSWER_BYTES
+            found.append(Moved(enter, back, takes[0] if straight else -1))
+        return found
 
     def uncertainty(self, host: str, node: str, stages: Sequence[str]) -> float:
         """The variance of what is known of these stages on a node, its link with them."""
@@ -341,8 +268,8 @@ class DelayModel:
         )
 
     def _bytes_back(self, stage: str, following: str, resolution: Resolution, objects: float) -> float:
-        """Pictures that come back because the next stage needs them elsewhere; "" is no next stage."""
-        if not following or not self.services[following].needs & self.services[stage].gives & PICTURES - SOURCE_GIVES:
+        """Pictures that come back because the next stage needs them elsewhere."""
+        if not self.services[following].needs & self.services[stage].gives & PICTURES - SOURCE_GIVES:
             return 0.0
         return CROP_BYTES[resolution] * objects
 
@@ -353,6 +280,12 @@ class DelayModel:
         if loss is not None:
             loss.strikes = 0
             loss.chance *= 1 - LOSS_SHARE
+
+    def _take_link(self, machine: _Machine, way: NodeLink) -> None:
+        machine.rtt_s = way.rtt_s
+        if way.probed_at > machine.probed_at and way.bytes_s > 0:
+            machine.probed_at = way.probed_at
+            self._link(machine).read(log(way.bytes_s / LINK_BYTES_S))
 
     def _take_load(self, machine: _Machine, node: NodeResource, now: float) -> None:
         gone = now - machine.seen
@@ -384,6 +317,11 @@ class DelayModel:
         if sent >= TELLING_BYTES and hop_s > 0.0:
             self._link(machine).read(log(sent / max(hop_s - machine.rtt_s, LEAST_HOP_S) / LINK_BYTES_S))
 
+    def _read_straight(self, host: str, before: str, node: str, sent: float, hop_s: float) -> None:
+        """As `_read_link`, of a way past the host."""
+        rest_s = self._rest_s(host, before, node)
+        self._read_link(before, node, sent, hop_s - rest_s + self._machine(before, node).rtt_s)
+
     def _residual(self, stage: str, node: str) -> Residual:
         found = self._stages.get((stage, node))
         if found is None:
@@ -400,6 +338,11 @@ class DelayModel:
         if found is None:
             found = self._machines[host, node] = _Machine()
         return found
+
+
+def _next(graph: Graph, stage: str) -> list[str]:
+    """The stages that take from one."""
+    return [one for one, direct in zip(graph.stages, graph.before, strict=True) if stage in direct]
 
 
 def _bound(kept: dict[K, V]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Final
 
-from node.pipeline.video.planner.delay import Option
+from node.pipeline.video.planner.offers import Option
 
 QUICKEST: Final = 8  # nodes for each stage: 8 stages × 8² ways × 6 weights are 3000 steps
 WEIGHTS: Final = tuple((sure, price) for sure in (0.0, 1.0) for price in (0.0, 0.3, 3.0))
@@ -59,6 +59,8 @@ def _at_one_place(stages: Sequence[Sequence[Option]]) -> list[Chain]:
 def _between(before: Option, after: Option, sure: float) -> float:
     if before.place == after.place:
         return 0.0
+    if after.straight and (way := after.straight.get(before.place)) is not None:
+        return _way(way.time.mean, way.time.variance, sure)
     return _way(before.leave.mean + after.enter.mean, before.leave.variance + after.enter.variance, sure)
 
 

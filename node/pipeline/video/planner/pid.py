@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.model.video import FPS_CHOICES, Constraint, Placement, Plan, Result, Runtime, VideoConf
+from node.pipeline.graph import graph_of
 from node.pipeline.stage import SERVICES, ServiceSpec
 from node.pipeline.video.planner.accuracy import Curves, HeldResults
 from node.pipeline.video.planner.base import Choice, ResourceInfo, can_run
@@ -79,7 +80,9 @@ class Pid:
         self._delays.learn(asked)
         scene = self._curves.scene([self._services[stage] for stage in asked.dag], info.camera_fps, runtime)
         nothing = [0.0] * len(free)
-        goal = Goal(constraint, info.camera_fps, info.in_flight, 0.0, scene, free, nothing, free, nothing)
+        graph = graph_of(asked.dag)
+        takes = graph.takes if graph.forks else ()
+        goal = Goal(constraint, info.camera_fps, info.in_flight, 0.0, scene, free, nothing, free, nothing, takes=takes)
         rungs = []
         offers = self._delays.offers(asked)
         for resolution in offers.resolutions:

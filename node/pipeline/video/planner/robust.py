@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from node.model.video import FPS_CHOICES, Constraint, Fps, Placement, Plan, Resolution, Result, Runtime, VideoConf
+from node.pipeline.graph import graph_of
 from node.pipeline.stage import SERVICES, ServiceSpec
 from node.pipeline.video.planner.accuracy import Bias, Biased, Curves, HeldResults
 from node.pipeline.video.planner.base import Choice, Explanation, ResourceInfo, Safe
-from node.pipeline.video.planner.choice import Candidate, Goal, placed_at, rank
-from node.pipeline.video.planner.delay import Asked, DelayModel, Offers, Option, ShadowRun, link_residual, stage_residual
+from node.pipeline.video.planner.choice import Candidate, Goal, placed_at, rank, uses
+from node.pipeline.video.planner.delay import Asked, DelayModel, ShadowRun, link_residual, stage_residual
 from node.pipeline.video.planner.explain import Look, explained
 from node.pipeline.video.planner.market import CAP, Market, link
+from node.pipeline.video.planner.offers import Offers, Option
 from node.pipeline.video.planner.residual import Residual
 from node.pipeline.video.planner.wishes import Golden, Shadow, Wish, Wishes
 from node.pipeline.video.profile import objects_of
@@ -123,13 +125,14 @@ class Robust:
             query.switched_at = resource_info.at
         query.chosen = _key(best, asked)
         self._market.takes(job_uid, _uses(best, offers.at(best.resolution), asked))
-        return _choice(best, asked)
+        return _choice(best, offers.at(best.resolution), asked)
 
     def observe(self, job_uid: str, plan: Plan, result: Result) -> None:
         """See `Scheduler`."""
         query = self._queries.setdefault(job_uid, _Query())
-        self._delays.observe(job_uid, query.host, plan, result)
-        overhead = min(max(result.latency - sum(result.stage_ms.values()) / 1000, 0.0), OVERHEAD_MOST_S)
+        graph = graph_of(query.known[0].dag if query.known is not None else tuple(plan.flow_mapping))
+        self._delays.observe(job_uid, query.host, plan, result, graph)
+        overhead = min(max(result.latency - graph.longest(result.stage_ms) / 1000, 0.0), OVERHEAD_MOST_S)
         query.overhead_s += OVERHEAD_RATE * (overhead - query.overhead_s)
         query.objects = _believed(query.objects, objects_of(result))
 
@@ -137,7 +140,7 @@ class Robust:
         """See `Scheduler`."""
         place, query = plan.flow_mapping.get(stage), self._queries.get(job_uid)
         if place is not None and query is not None:
-            self._delays.lost(query.host, place.node, stage, LOST_S)
+            self._delays.lost(_sender(query, plan, stage), place.node, stage, LOST_S)
 
     def forget(self, job_uid: str) -> None:
         """See `Scheduler`."""
@@ -178,7 +181,7 @@ class Robust:
         if not ranked or query.look is None or query.look.chosen is None:
             return None
         patience = HOP_FACTOR * query.look.chosen.placed.mean
-        return Safe(_choice(ranked[0], asked), max(HOP_LEAST_S, min(patience, HOP_MOST_S)))
+        return Safe(_choice(ranked[0], offers.at(ranked[0].resolution), asked), max(HOP_LEAST_S, min(patience, HOP_MOST_S)))
 
     def explain(self, job_uid: str) -> Explanation | None:
         """Why the query has the plan that it has; None before the first."""
@@ -202,6 +205,14 @@ class Robust:
         scene = self._curves.scene([self._services[stage] for stage in asked.dag], info.camera_fps, runtime)
         names = [node.name for node in info.nodes]
         links = [link(info.host, name) for name in names]
+        places = {name: place for place, name in enumerate(names)}
+        between = {
+            (places[node.name], places[peer]): link(node.name, peer)
+            for node in info.nodes
+            for peer in node.links
+            if peer in places
+        }
+        graph = graph_of(asked.dag)
         return Goal(
             constraint,
             info.camera_fps,
@@ -212,6 +223,11 @@ class Robust:
             price=[market.price(name) / weight for name in names],
             link_room=[max(CAP - market.others(asked.job_uid, way), ROOM_LEAST) for way in links],
             link_price=[market.price(way) / weight for way in links],
+            between={
+                pair: (max(CAP - market.others(asked.job_uid, way), ROOM_LEAST), market.price(way) / weight)
+                for pair, way in between.items()
+            },
+            takes=graph.takes if graph.forks else (),
         )
 
     def _is_full(self, job_uid: str, best: Candidate) -> bool:
@@ -264,23 +280,39 @@ def _again(key: Key | None, offers: Offers, goal: Goal, asked: Asked) -> Candida
 
 def _uses(candidate: Candidate, stages: Sequence[Sequence[Option]], asked: Asked) -> dict[str, float]:
     """The share of every node and link that a choice takes."""
-    info, uses, before = asked.info, dict[str, float](), None
-    for place, offered in zip(candidate.placed.places, stages, strict=True):
-        option = next(option for option in offered if option.place == place)
-        name = info.nodes[place].name
-        uses[name] = uses.get(name, 0.0) + candidate.rate * option.work
-        if before is None or before.place != place:
-            if before is not None and before.leave_share:
-                way = link(info.host, info.nodes[before.place].name)
-                uses[way] = uses.get(way, 0.0) + candidate.rate * before.leave_share
-            if option.enter_share:
-                way = link(info.host, name)
-                uses[way] = uses.get(way, 0.0) + candidate.rate * option.enter_share
-        before = option
-    return uses
+    names, host, rate = [node.name for node in asked.info.nodes], asked.info.host, candidate.rate
+    graph = graph_of(asked.dag)
+    shares = uses(_options(candidate, stages), graph.takes if graph.forks else ())
+    found = {names[place]: rate * share for place, share in shares.work.items()}
+    found |= {link(host, names[place]): rate * share for place, share in shares.ways.items()}
+    return found | {link(names[one], names[other]): rate * share for (one, other), share in shares.straight.items()}
 
 
-def _choice(candidate: Candidate, asked: Asked) -> Choice:
-    nodes = [asked.info.nodes[place] for place in candidate.placed.places]
-    places = {stage: Placement(node=node.name, role=node.role) for stage, node in zip(asked.dag, nodes, strict=True)}
+def _options(candidate: Candidate, stages: Sequence[Sequence[Option]]) -> list[Option]:
+    places = zip(candidate.placed.places, stages, strict=True)
+    return [next(option for option in offered if option.place == place) for place, offered in places]
+
+
+def _choice(candidate: Candidate, stages: Sequence[Sequence[Option]], asked: Asked) -> Choice:
+    chain, info = _options(candidate, stages), asked.info
+    places = {}
+    for stage, takes, option in zip(asked.dag, graph_of(asked.dag).takes, chain, strict=True):
+        node = info.nodes[option.place]
+        before = [chain[one].place for one in takes]
+        slower = any(node.name in info.nodes[one].links and one not in option.straight for one in before if one != option.place)
+        by_host = slower and node.name != info.host and all(info.nodes[one].name != info.host for one in before)
+        places[stage] = Placement(node=node.name, role=node.role, by_host=by_host)
     return VideoConf(fps=candidate.fps, resolution=candidate.resolution), places
+
+
+def _sender(query: _Query, plan: Plan, stage: str) -> str:
+    """The node that a stage's input comes from under a plan."""
+    if query.known is None or stage not in query.known[0].dag:
+        return query.host
+    asked = query.known[0]
+    graph, place = graph_of(asked.dag), plan.flow_mapping[stage]
+    before = [plan.flow_mapping[one].node for one in graph.before[graph.stages.index(stage)] if one in plan.flow_mapping]
+    links = {node.name: node.links for node in asked.info.nodes}
+    if len(before) == 1 and before[0] != place.node and not place.by_host and place.node in links.get(before[0], {}):
+        return before[0]
+    return query.host
