@@ -44,6 +44,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "events": Entry("node.cli.events:events", "What happens on a node, as it happens."),
     "logs": Entry("node.cli.nodes:logs", "The newest log lines of a node."),
     "id": Entry("node.cli.nodes:identity", "A node's public key and fingerprint."),
+    "db": Entry("node.cli.db:db", "Look at, copy and restore a node's database."),
     "outbox": Entry("node.cli.outbox:outbox", "Durable messages of a stopped node."),
     "token": Entry("node.cli.token:token", "Make and take away tokens: a node's way in, or access to the HTTP API."),
     "join": Entry("node.cli.peers:join", "Make a node a member, with a join token."),

@@ -158,6 +158,11 @@ def reference() -> None:
     click.echo(markdown(), nl=False)
 
 
+def config_of(files: Sequence[Path], sets: Sequence[str], *, dev: bool) -> NodeConfig:
+    """The config that the options of `config_options` name."""
+    return load(config_files(files, os.environ), os.environ, sets, known_here(dev)).config
+
+
 def known_here(dev: bool) -> Known:
     """What this release can do, for checking names in a config."""
     from node.pipeline.stage import SERVICES

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from node.cli import SuggestingGroup
-from node.cli.config import config_options, known_here
-from node.config import config_files, load
+from node.cli.config import config_of, config_options
 
 if TYPE_CHECKING:
     from node.config import NodeConfig
@@ -32,7 +31,7 @@ def outbox() -> None:
 @config_options
 def show(files: tuple[Path, ...], sets: tuple[str, ...], dev: bool) -> None:
     """How many messages wait for which peer."""
-    for line in asyncio.run(_show(_config(files, sets, dev=dev))):
+    for line in asyncio.run(_show(config_of(files, sets, dev=dev))):
         click.echo(line)
 
 
@@ -46,12 +45,8 @@ def renew(files: tuple[Path, ...], sets: tuple[str, ...], dev: bool, keep: bool)
 
     What waits is dropped: of a directory that was restored from a backup it has most likely been delivered.
     """
-    dropped = asyncio.run(_renew(_config(files, sets, dev=dev), keep=keep))
+    dropped = asyncio.run(_renew(config_of(files, sets, dev=dev), keep=keep))
     click.echo(f"the streams of this node begin anew; {dropped} messages were dropped")
-
-
-def _config(files: tuple[Path, ...], sets: tuple[str, ...], *, dev: bool) -> NodeConfig:
-    return load(config_files(files, os.environ), os.environ, sets, known_here(dev)).config
 
 
 async def _show(config: NodeConfig) -> list[str]:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from node import __version__
-from node.cli.config import config_options, known_here
-from node.config import config_files, load
+from node.cli.config import config_of, config_options
 
 if TYPE_CHECKING:
     from node.app import Opened
@@ -30,7 +29,7 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 @click.option("--attached", is_flag=True, hidden=True, help="End when standard input is closed.")
 def up(files: tuple[Path, ...], sets: tuple[str, ...], dev: bool, attached: bool) -> None:
     """Run a node until TERM or Ctrl-C."""
-    config = load(config_files(files, os.environ), os.environ, sets, known_here(dev)).config
+    config = config_of(files, sets, dev=dev)
     from node import journal
     from node.datadir import LOG_FOLDER
 

@@ -49,6 +49,10 @@ class Reading:
         found = self.row(statement, **values)
         return int(found[0] or 0) if found else 0
 
+    def copy_to(self, other: sqlite3.Connection) -> None:
+        """Writes the whole database, as it is in one snapshot, over another one."""
+        self._session.backup(other)
+
     def _run(self, statement: str, values: Mapping[str, Scalar] | Sequence[Scalar]) -> sqlite3.Cursor:
         # not through peewee, which takes as long as SQLite does: the text is compiled by it already
         return self._session.execute(statement, values)
@@ -105,7 +109,7 @@ def _hint(code: str, place: str) -> str:
 def recovery(place: str) -> str:
     """What to do with a database that cannot be read."""
     return (
-        f"nothing was changed: copy a backup over {place}, or save what is readable with"
+        "nothing was changed: put a backup back with `ecnode db restore FILE`, or save what is readable with"
         f" `sqlite3 '{place}' .recover | sqlite3 '{place}.recovered'` and put that in its place;"
         " moving the file away starts with an empty memory"
     )

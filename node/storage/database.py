@@ -16,7 +16,7 @@ from typing import Final, TypeVar, cast
 from node import failpoints
 from node.clock import Clock
 from node.errors import Busy, EcnodeError, StorageFailed
-from node.storage import files
+from node.storage import backup, files
 from node.storage.connection import FAULTS, Reading, Writing, connect, translated
 from node.storage.lane import Burst, Joint, Lane, Operation
 from node.storage.migrations import migrate
@@ -43,8 +43,12 @@ class _Writer:
 
     def open(self) -> None:
         try:
-            if self._path is not None and not files.prepare(self._path):
-                self._make(self._path)
+            if self._path is not None:
+                version = files.prepare(self._path)
+                if not version:
+                    self._make(self._path)
+                elif version < backup.RELEASE:
+                    backup.keep_before_upgrade(self._path, version)
             self._connection = self._connected(self._path)
         except (*FAULTS, OSError) as error:
             raise _refusal(error, self.place) from error

@@ -19,7 +19,7 @@ _SCHEME: Final = "sqlite:///"
 _PLANNED: Final = frozenset({"postgres", "postgresql", "mysql", "mariadb"})
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
-_SIDE_FILES: Final = ("-wal", "-shm", "-journal")  # SQLite gives them the mode of the database itself
+SIDE_FILES: Final = ("-wal", "-shm", "-journal")  # SQLite gives them the mode of the database itself
 
 
 def location(url: str, data_dir: Path) -> Path | None:
@@ -50,8 +50,8 @@ def _bad(message: str) -> ConfigInvalid:
     return ConfigInvalid("the database cannot be used", problems=[Problem("storage.database", message)])
 
 
-def prepare(path: Path) -> bool:
-    """Whether a database is there and fit to be opened; False when it has yet to be made. Blocks.
+def prepare(path: Path) -> int:
+    """The schema version of the database that is there and fit to be opened; 0 when it has yet to be made. Blocks.
 
     Raises:
         StorageFailed: it is damaged, foreign or newer than this release; nothing was changed.
@@ -69,16 +69,22 @@ def prepare(path: Path) -> bool:
             f"{path} is missing while its log {path.name}-wal is there",
             hint=f"put the database back beside its log, or move {path.name}-wal away to start with an empty memory",
         )
-    if exists:
-        _inspect(path)
-        path.chmod(_FILE_MODE)
-    return exists
+    if not exists:
+        return 0
+    version = inspect(path)
+    path.chmod(_FILE_MODE)
+    return version
 
 
-def _inspect(path: Path) -> None:
+def inspect(path: Path) -> int:
+    """The schema version of the database at `path`, all of which is read. Blocks.
+
+    Raises:
+        StorageFailed: it is damaged, foreign or newer than this release.
+    """
     place = str(path)
     try:
-        reading = connect(f"{path.as_uri()}?mode=ro", uri=True, query_only=1)
+        reading = connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, query_only=1)
         try:
             verdict = reading.row("PRAGMA quick_check(1)")
             tables = {row[0] for row in reading.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -96,8 +102,10 @@ def _inspect(path: Path) -> None:
     if version > len(MIGRATIONS):
         raise StorageFailed(
             f"{place} has schema version {version}, this release knows {len(MIGRATIONS)}",
-            hint="start the newer release again, or put back the copy of the file that was made before the upgrade",
+            hint="start the newer release again, or put back the copy that was made before the upgrade:"
+            f" ecnode db restore {path}.version-N",
         )
+    return version
 
 
 def fresh_path(path: Path) -> Path:
@@ -107,7 +115,7 @@ def fresh_path(path: Path) -> Path:
     start would have to take for a damaged one.
     """
     fresh = path.with_name(f"{path.name}.new")
-    for leftover in (fresh, *(fresh.with_name(fresh.name + suffix) for suffix in _SIDE_FILES)):
+    for leftover in (fresh, *(fresh.with_name(fresh.name + suffix) for suffix in SIDE_FILES)):
         leftover.unlink(missing_ok=True)
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE))
     return fresh
