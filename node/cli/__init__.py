@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "assets": Entry("node.cli.assets:assets", "Fetch the models and clips."),
     "up": Entry("node.cli.up:up", "Run a node."),
     "dev": Entry("node.cli.dev:dev", "Run a whole system on this machine."),
+    "service": Entry("node.cli.service:service", "Make a node a service of systemd."),
     "status": Entry("node.cli.nodes:status", "The node and the peers it knows."),
     "sources": Entry("node.cli.sources:sources", "See, add and look at video sources."),
     "queries": Entry("node.cli.queries:queries", "Submit and follow video queries."),

@@ -19,6 +19,7 @@ from node.cli.config import config_of, config_options
 if TYPE_CHECKING:
     from node.app import Opened
     from node.config import NodeConfig
+    from node.supervision import Supervision
 
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
@@ -59,9 +60,11 @@ async def _run(config: NodeConfig, *, dev: bool, attached: bool) -> None:
     from node.app import Node
     from node.clock import SystemClock
     from node.roles.shared.processes import ProcessSpawner
+    from node.supervision import Supervision
 
     clock = SystemClock()
     began = clock.monotonic()
+    supervision = Supervision(clock)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _ENDING:
@@ -74,13 +77,22 @@ async def _run(config: NodeConfig, *, dev: bool, attached: bool) -> None:
         click.echo(f"ready in {clock.monotonic() - began:.1f} s")
         sys.stdout.flush()
         heap.settle()
+        supervision.ready(f"{node.name} is open: {' '.join(node.urls)}")
 
+    ending = loop.create_task(_told(stop, supervision))
     try:
         await Node(config, clock, ProcessSpawner(clock), dev=dev).run(stop, opened)
     finally:
+        stop.set()
+        await ending
         for number in _ENDING:  # everything has ended: an impatient second one only spoilt the exit code
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
+
+
+async def _told(stop: asyncio.Event, supervision: Supervision) -> None:
+    await stop.wait()
+    await supervision.ending()
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
