@@ -67,7 +67,7 @@ bench-env: $(BENCH) ## the environment of the peers that benchmarks compare with
 
 $(BENCH): setup.cfg
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python $(PIP) grpcio flask requests
+	.venv-bench/bin/python $(PIP) grpcio flask requests huey celery redis packaging
 	@touch $@
 
 docs: $(DEV) ## write the generated pages of docs/

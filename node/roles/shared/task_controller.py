@@ -79,7 +79,6 @@ class TaskController:
 
     async def run(self) -> None:
         """Drives every task that is not final; ends by cancellation, which ends no program."""
-        await self._runtime.ladder()
         async with asyncio.TaskGroup() as group:
             self._group = group
             live = await self._store.live()
@@ -88,6 +87,7 @@ class TaskController:
                 if self._is_foreign(task):
                     with suppress(Unavailable):  # its next step is told anyway
                         await self._report("found", task)
+            await self._runtime.ladder()  # what runs already is followed before the next ones can start
             await self._runtime.sweep([task.id for task in live])
             await asyncio.get_running_loop().create_future()  # the loops are what runs from here on
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import shutil
 import stat
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -23,6 +24,7 @@ from node.errors import Conflict, EcnodeError, Forbidden, Malformed, StorageFail
 from node.model.process import Limits, SandboxLevel
 from node.model.task import ARTIFACTS_MOST, Artifact, TaskSpec
 from node.pipeline.task import archive
+from node.roles.shared import task_logs
 from node.roles.shared.runner.probe import Ladder, interpreter_paths, probe
 from node.roles.shared.runner.runner import Program, Run, Runner
 from node.roles.shared.runner.sandbox import Box
@@ -153,15 +155,9 @@ class TaskRuntime:
             raise StorageFailed(f"a task's folder cannot be written: {error.strerror}") from error
 
     async def _lay(self, spec: TaskSpec, new: Path) -> None:
-        await asyncio.to_thread(_fresh, new)
-        if spec.script is not None:
-            await asyncio.to_thread((new / SCRIPT).write_text, spec.script)
-        elif spec.bundle is not None:
-            await asyncio.to_thread(_lay_out, await self._blobs.open(spec.bundle), new, spec.entry)
-        for data in spec.data:
-            content = await self._blobs.open(data.blob)
-            await asyncio.to_thread(_copy, content, new / "data" / data.path)
-        await asyncio.to_thread(_finish, new, json.dumps(spec.config))
+        bundle = None if spec.bundle is None else await self._blobs.open(spec.bundle)
+        data = [(await self._blobs.open(each.blob), each.path) for each in spec.data]
+        await asyncio.to_thread(_lay, spec, new, bundle, data)
 
     async def start(self, attempt: Attempt) -> Run:
         """The attempt's run, started now or before."""
@@ -206,6 +202,8 @@ class TaskRuntime:
         """What the attempt left in its folder `artifacts`, stored as blobs."""
         folder = self.folder(attempt) / WORK / ARTIFACTS
         found: list[Artifact] = []
+        if not _holds_anything(folder):  # as most: a thread would cost more than the look
+            return ()
         for path in await asyncio.to_thread(_plain_files, folder):
             name = path.relative_to(folder).as_posix()
             try:
@@ -217,7 +215,8 @@ class TaskRuntime:
 
     async def notes(self, attempt: Attempt, most: int) -> tuple[str, ...]:
         """The last lines that the attempt wrote to its log descriptor."""
-        return await asyncio.to_thread(_last_lines, self.folder(attempt) / NOTES, most)
+        path = self.folder(attempt) / NOTES
+        return await asyncio.to_thread(_last_lines, path, most) if task_logs.size(path) else ()
 
     async def clear(self, task: str, revision: int, number: int) -> None:
         """Gives the disk back what an attempt worked in; its log stays."""
@@ -257,26 +256,30 @@ def _blobs_of(spec: TaskSpec) -> list[str]:
     return [*([spec.bundle] if spec.bundle is not None else []), *(data.blob for data in spec.data)]
 
 
-def _fresh(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
+def _lay(spec: TaskSpec, new: Path, bundle: BinaryIO | None, data: Sequence[tuple[BinaryIO, str]]) -> None:
+    with ExitStack() as exits:
+        for file in (*([bundle] if bundle is not None else []), *(each for each, _ in data)):
+            exits.enter_context(file)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700, parents=True)
+        if spec.script is not None:
+            (new / SCRIPT).write_text(spec.script)
+        elif bundle is not None:
+            _lay_out(bundle, new, spec.entry)
+        for file, path in data:
+            archive.copy(file, new / "data" / path)
+        _finish(new, json.dumps(spec.config))
 
 
 def _lay_out(file: BinaryIO, folder: Path, entry: str) -> None:
-    with file:
-        head = file.read(HEAD_BYTES)
-        file.seek(0)
-        if not archive.is_archive(head):
-            archive.copy(file, folder / SCRIPT)
-            return
-        archive.unpack(file, folder)
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if not archive.is_archive(head):
+        archive.copy(file, folder / SCRIPT)
+        return
+    archive.unpack(file, folder)
     if not (folder / entry).is_file():
         raise Malformed(f"the archive has no file '{entry}'", hint="name the file to run with entry")
-
-
-def _copy(file: BinaryIO, target: Path) -> None:
-    with file:
-        archive.copy(file, target)
 
 
 def _finish(new: Path, config: str) -> None:
@@ -284,6 +287,14 @@ def _finish(new: Path, config: str) -> None:
         (new / name).mkdir(mode=0o700, exist_ok=True)
     (new / "config.json").write_text(config)
     new.rename(new.with_suffix(""))
+
+
+def _holds_anything(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
 
 
 def _plain_files(folder: Path) -> list[Path]:
