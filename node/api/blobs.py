@@ -58,7 +58,7 @@ async def put(request: web.Request) -> web.Response:
     try:
         return await _put(request)
     except (EcnodeError, web.HTTPException):
-        await _pour_away(request)
+        await pour_away(request)
         raise
 
 
@@ -94,7 +94,7 @@ async def _content(request: web.Request) -> AsyncIterator[bytes]:
         yield block
 
 
-async def _pour_away(request: web.Request) -> None:
+async def pour_away(request: web.Request) -> None:
     """Reads on for a moment after a refusal: a caller that is cut off while it sends often loses the answer."""
     clock = request.app[DOOR].clock
     end = clock.monotonic() + POUR_S

@@ -17,6 +17,7 @@ from node.api.compat.bodies import (
 )
 from node.api.compat.inputs import ServiceInput
 from node.api.compat.pai import CreateTask
+from node.api.compat.tasks import OriginalTask
 from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document, PlanChoice
 from node.model.federated import DatasetRequest, Refusal, SessionRequest
@@ -80,6 +81,7 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     BlobPull: {"sources": ["edge-1"], "wait": 5.0},
     TokenRequest: {"label": "dashboard on the wall", "scope": "read", "ttl": 3600.0},
     JoinTokenRequest: {"roles": ["edge"], "ttl": 3600.0, "label": "the edge in the lobby"},
+    OriginalTask: {"name": "digits", "file": "train.py", "union_train": "0", "edge_nodes": "edge-1"},
     CreateTask: {
         "task_name": "test-datagen",
         "clients": [

@@ -86,7 +86,7 @@ def guard(door: Door, settings: HttpSettings, mounted: Mapping[object, Mounted])
             response = _refusal(request, error, request_id, here)
         except Exception:
             log.exception("a request met a fault of this program", extra={"request": request_id, "route": here.path})
-            response = problem.unknown(request_id, original=here.group != "")
+            response = problem.unknown(request_id, original=here.group)
         took = now() - began
         count(here.path, request.method, response.status, took)
         headers = response.headers
@@ -108,7 +108,7 @@ def guard(door: Door, settings: HttpSettings, mounted: Mapping[object, Mounted])
 def _refusal(
     request: web.Request, error: web.HTTPException | EcnodeError, request_id: str, here: Mounted
 ) -> web.StreamResponse:
-    original = here.group != ""
+    original = here.group
     if isinstance(error, web.HTTPException):
         return problem.from_framework(request, error, request_id, original=original)
     told = {"request": request_id, "route": here.path}

@@ -166,6 +166,14 @@ class Tasks(Protocol):
         """The task, once its log is longer than `offset`, another attempt has begun, or it is over."""
 
 
+class Uploads(Protocol):
+    """Names of uploads, as clients of the original task system give them; `node.storage` has it."""
+
+    async def keep(self, name: str, blob: str) -> None: ...
+
+    async def blob(self, name: str) -> str | None: ...
+
+
 class Plots(Protocol):
     """The plots of a cloud. `ref` is an id, a unique prefix of one, a task_id, a name or `@last`.
 
@@ -393,6 +401,7 @@ class Ports:
     blobs: Blobs | None = None
     members: Members | None = None
     tasks: Tasks | None = None
+    uploads: Uploads | None = None
     sessions: SessionDesk | None = None
     datasets: DatasetShelf | None = None
     plots: Plots | None = None

@@ -53,19 +53,36 @@ class OriginalFailure(Value):
     request_id: str
 
 
+class OriginalReply(Value):
+    """How the original task system's routes tell a failure: `code` is the HTTP status, `msg` what went wrong."""
+
+    code: int
+    msg: str
+    hint: str
+    errors: tuple[Fault, ...]
+    request_id: str
+
+
+TASKS_GROUP: Final = "tasks"  # of the originals' routes; its clients read `code` and `msg`
+
+
 def respond(
     error: EcnodeError,
     request_id: str,
     status: int = 0,
     headers: Mapping[str, str] | None = None,
     *,
-    original: bool = False,
+    original: str = "",
 ) -> web.Response:
-    """The answer that stands for an error; `status` overrides the one of its kind, `original` asks for the originals' shape."""
+    """The answer that stands for an error; `status` overrides the one of its kind, `original` is the group of originals' routes
+    whose shape it has.
+    """
     status = status or error.status
     faults = tuple(Fault(path=fault.path, message=fault.message) for fault in error.problems[:MAX_PROBLEMS])
     body: Value
-    if original:
+    if original == TASKS_GROUP:
+        body = OriginalReply(code=status, msg=error.message, hint=error.hint, errors=faults, request_id=request_id)
+    elif original:
         body = OriginalFailure(error=error.message, code=error.code, hint=error.hint, errors=faults, request_id=request_id)
     else:
         body = ProblemDetails(
@@ -93,7 +110,7 @@ def _headers(error: EcnodeError, status: int) -> Mapping[str, str]:
     return {}
 
 
-def from_framework(request: web.Request, raised: web.HTTPException, request_id: str, *, original: bool = False) -> web.Response:
+def from_framework(request: web.Request, raised: web.HTTPException, request_id: str, *, original: str = "") -> web.Response:
     """The same shape for what the web framework refuses by itself."""
     headers: dict[str, str] = {}
     error: EcnodeError
@@ -117,7 +134,7 @@ def _methods_of(request: web.Request) -> set[str]:
     return {route.method for resource in plain for route in resource}
 
 
-def unknown(request_id: str, *, original: bool = False) -> web.Response:
+def unknown(request_id: str, *, original: str = "") -> web.Response:
     """The answer for a fault of this program, whose traceback the log holds."""
     error = Internal("this node made a mistake", hint=f"its log has the details: request={request_id}")
     return respond(error, request_id, original=original)

@@ -13,9 +13,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
+from multidict import MultiDict, MultiMapping
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -34,6 +35,7 @@ MAX_LARGE_BODY: Final = 8 * 2**20  # a picture of 640 × 480 as the text of its 
 LARGE_BODIES: Final = 4  # at once: each may cost 150 MB for a moment
 BODY_TIMEOUT: Final = 10.0  # a caller that drips its body holds a connection, no longer than this
 PLAIN_JSON: Final = "application/json"
+FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 JSON_TYPES: Final = frozenset({PLAIN_JSON, "application/merge-patch+json"})
 MAX_ENTRIES: Final = 4096  # each may be a fault, and half a million of them hold the loop for seconds
 SHORT_BODY: Final = MAX_ENTRIES  # bytes
@@ -160,16 +162,45 @@ def kept_by_clouds(port: P | None, what: str) -> P:
 
 
 def read_params(request: web.Request, kind: type[V]) -> V:
-    """The query string as a `kind`.
+    """The query string as a `kind`; the token that the originals' clients put there was the gate's to look at.
 
     Raises:
         Invalid: an unknown, doubled or wrong parameter.
     """
-    doubled = sorted(name for name in set(request.query) if len(request.query.getall(name)) > 1)
-    if doubled:
-        raise Invalid("the query string is ambiguous", problems=[Problem(name, "is given twice") for name in doubled])
+    given = request.query
+    if "token" in given and "Authorization" not in request.headers:
+        given = MultiDict((name, value) for name, value in given.items() if name != "token")
+    return _of_strings(given, kind, "the query string")
+
+
+async def read_form(request: web.Request, kind: type[V]) -> V:
+    """The body as a `kind`: a form as browsers and curl send it, without files, or a JSON document.
+
+    Raises:
+        Malformed: it cannot be read.
+        Invalid: an unknown, doubled or wrong field.
+    """
+    if request.content_type not in FORM_TYPES:
+        return await read_body(request, kind)
     try:
-        return kind.model_validate_strings(dict(request.query))
+        async with request.app[DOOR].clock.timeout(BODY_TIMEOUT):
+            fields = await request.post()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(reason=f"the body did not arrive within {BODY_TIMEOUT:g} s") from None
+    except (ValueError, AssertionError, LookupError, ConnectionError, web.RequestPayloadError) as error:
+        raise Malformed("the body is no form that can be read") from error
+    if files := sorted(name for name, value in fields.items() if not isinstance(value, str)):
+        raise Invalid("a file where a text is expected", problems=[Problem(name[:MAX_STEP], "is a file") for name in files])
+    return _of_strings(fields, kind, "the form")
+
+
+def _of_strings(given: MultiMapping[Any], kind: type[V], what: str) -> V:
+    doubled = sorted(name for name in set(given) if len(given.getall(name)) > 1)[:MAX_PROBLEMS]
+    if doubled:
+        problems = [Problem(name[:MAX_STEP], "is given twice") for name in doubled]
+        raise Invalid(f"{what} is ambiguous", problems=problems)
+    try:
+        return kind.model_validate_strings(dict(given))
     except ValidationError as error:
         raise _invalid(error, kind) from None
 

@@ -35,7 +35,8 @@ from node.api import (
 )
 from node.api.answer import Fresh
 from node.api.callers import Keyring
-from node.api.compat import PAI, TALENT, VIDEO, pai, talent, video
+from node.api.compat import PAI, TALENT, TASKS, VIDEO, pai, talent, video
+from node.api.compat import tasks as original_tasks
 from node.api.connections import Connections
 from node.api.polls import Polls
 from node.api.ports import HttpSettings, Ports
@@ -62,7 +63,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *events.ROUTES,
     *sessions.ROUTES,
 )
-_ORIGINALS: Final = ((VIDEO, video.ROUTES), (PAI, pai.ROUTES), (TALENT, talent.ROUTES))
+_ORIGINALS: Final = ((VIDEO, video.ROUTES), (PAI, pai.ROUTES), (TALENT, talent.ROUTES), (TASKS, original_tasks.ROUTES))
 DESCRIBED: Final = (
     *ROUTES,
     *(replace(route, path=group.always + route.path) for group, routes in _ORIGINALS for route in routes),

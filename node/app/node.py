@@ -160,6 +160,7 @@ class Node:
             blobs=ground.blobs,
             members=cloud.membership if cloud else None,
             tasks=self._tasks.controller if cloud and self._tasks else None,
+            uploads=ground.store.uploads,
             sessions=federated.coordinator if federated else None,
             datasets=federated.datasets if federated else None,
             plots=cloud.overlord if cloud else None,

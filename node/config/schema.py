@@ -36,6 +36,7 @@ from node.config.kinds import (
     LabelText,
     NodeName,
     ObjectFolder,
+    OpenGroups,
     PeerAddress,
     PeerAddresses,
     PeerListen,
@@ -158,13 +159,12 @@ class HttpConfig(Section):
         TlsConfig(), description="Certificate; not built into this release."
     )
     compat: CompatGroups = Field(
-        ("video", "pai", "talent"),
-        description="Groups of the originals' routes at the root besides /compat; this release has `video`, `pai` and "
-        "`talent`.",
+        ("video", "pai", "talent", "tasks"), description="Groups of the originals' routes at the root besides /compat."
     )
-    compat_open: CompatGroups = Field(
+    compat_open: OpenGroups = Field(
         ("video",),
-        description="Groups that callers of this machine need no token for; default: none where the door listens beyond it.",
+        description="Groups that callers of this machine need no token for, never `tasks`; default: none where the door "
+        "listens beyond it.",
     )
     dashboard: Annotated[StrictBool, unbuilt(False, "leave it false")] = Field(
         False, description="The page for people; not built into this release."

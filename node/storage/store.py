@@ -18,6 +18,7 @@ from node.storage.plots import Plots
 from node.storage.queries import Queries
 from node.storage.sessions import Sessions
 from node.storage.tasks import Tasks
+from node.storage.uploads import Uploads
 
 
 class Store:
@@ -38,6 +39,7 @@ class Store:
         self.plots = Plots(database, clock, "talent")
         self.sessions = Sessions(database, clock)
         self.datasets = Datasets(database)
+        self.uploads = Uploads(database)
 
     def healthy(self) -> str | None:
         """A sentence while nothing can be written, else None."""

@@ -34,4 +34,10 @@ VIDEO: Final = Group(
 )
 TALENT: Final = Group("talent", ("",), f"The routes of the original plot system, for its clients. {_PLACES}")
 PAI: Final = Group("pai", ("",), f"The routes of the original Private AI, for its clients. {_PLACES}")
-GROUPS: Final = (VIDEO, PAI, TALENT)
+TASKS: Final = Group(
+    "tasks",
+    ("",),
+    "The routes of the original task system, for its clients. They stand under this path always, and where `http.compat` names"
+    " them also at the original's own paths. Every answer is JSON with `code` (0, or the HTTP status) and `msg`.",
+)
+GROUPS: Final = (VIDEO, PAI, TALENT, TASKS)

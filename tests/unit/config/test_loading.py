@@ -246,6 +246,10 @@ def test_no_config_at_all_names_the_command_that_writes_one() -> None:
     assert "`ecnode init` writes one" in fault
 
 
+def test_the_routes_that_run_code_cannot_be_opened_to_callers_without_a_token() -> None:
+    assert "needs a token always" in faults(sets=("node.roles=edge", 'http.compat_open=["tasks"]'))[0]
+
+
 def test_a_newer_format_is_refused_with_the_way_out() -> None:
     assert "install a newer ecnode" in faults(sets=("node.roles=edge", "schema=2"))[0]
 
@@ -254,8 +258,6 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
     ("setting", "told"),
     [
         ("http.dashboard=true", "leave it false"),
-        ('http.compat=["tasks"]', "video, pai, talent are"),
-        ('http.compat_open=["tasks"]', "video, pai, talent are"),
         ('http.tls={"cert": "a", "key": "b"}', "put a proxy"),
         ("storage.objects=s3://bucket", "name a folder below data_dir"),
         ('storage.keep={"logs": "14d"}', "no log is deleted"),
