@@ -56,7 +56,7 @@ def curl(assets):
 
 
 def test_the_originals_walk_upload_task_log_start_stop(curl: Curl) -> None:
-    assert curl.upload("C:/work/train.py", b"import time; print('epoch 1', flush=True); time.sleep(100)") == (
+    assert curl.upload("mine/train.py", b"import time; print('epoch 1', flush=True); time.sleep(100)") == (
         200,
         {"code": 0, "msg": "train.py"},
     )
