@@ -7,7 +7,7 @@ those left out that cannot beat the best few; beyond it only the placements that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import erfc, inf, log, log1p, prod, sqrt
 from typing import Final, NamedTuple
@@ -117,16 +117,19 @@ class Goal:
         return found
 
 
-def rank(offers: Offers, goal: Goal) -> list[Candidate]:
+def rank(offers: Offers, goal: Goal, known: Iterable[Candidate] = ()) -> list[Candidate]:
     """The best `BEST` combinations, the best first; none where a stage has no option.
 
     What cannot beat them is not judged: first by what rate and resolution can be worth at most, then by the chance to hold.
+    `known` were the best a moment ago, as they are judged now: with them hardly another one is to be judged.
     """
-    best: list[Candidate] = []
+    best = sorted(known, key=_utility, reverse=True)
+    had = {(each.fps, each.resolution, each.placed.places) for each in best}
+    del best[BEST:]
     exact = offers.count() * len(FPS_CHOICES) <= EXACT_PLANS
     found: dict[Resolution, list[Moments]] = {}
     placed: dict[int, Placed] = {}  # by the identity of the chain, which `found` keeps
-    floor, late = -inf, goal.constraint.latency is not None
+    floor, late = best[-1].utility if len(best) == BEST else -inf, goal.constraint.latency is not None
     for bound, accuracy, fps, resolution in _bounds(offers, goal):
         if bound <= floor:
             break
@@ -141,7 +144,8 @@ def rank(offers: Offers, goal: Goal) -> list[Candidate]:
         log_limit = log(limit) if limit < inf else limit
         for mean, middle, steepness, chain in moments:
             held = 0.5 * erfc((middle - log_limit) * steepness) if log_limit < inf else 1.0
-            chance = held + BROKEN_WORTH / max(mean / limit, 1.0)
+            excess = mean / limit  # max() and min() would cost as much as all the rest of what most combinations see
+            chance = held + (BROKEN_WORTH / excess if excess > 1.0 else BROKEN_WORTH)
             if worth * chance + little <= floor:
                 continue
             if late or goal.in_flight < offered * mean:  # late or lacking results: the accuracy is not reached either
@@ -155,7 +159,7 @@ def rank(offers: Offers, goal: Goal) -> list[Candidate]:
             if worth * chance + little - rate * (BYTE_PRICE * at.sent + at.price) <= floor:
                 continue
             candidate = goal.judge(at, fps, resolution)
-            if candidate.utility > floor:
+            if candidate.utility > floor and (fps, resolution, at.places) not in had:
                 best.append(candidate)
                 best.sort(key=_utility, reverse=True)
                 del best[BEST:]
@@ -221,8 +225,9 @@ def _added(before: Option | None, option: Option) -> tuple[float, float]:
 
 def _moments(mean: float, variance: float, chain: tuple[Option, ...]) -> Moments:
     """As `lognormal.chance_below` has them."""
-    mean = max(mean, LEAST_S)
-    log_variance = max(log1p(variance / (mean * mean)), 1e-12)
+    if mean < LEAST_S:
+        mean = LEAST_S
+    log_variance = log1p(variance / (mean * mean)) or 1e-12
     return Moments(mean, log(mean) - log_variance / 2, 1 / sqrt(2 * log_variance), chain)
 
 

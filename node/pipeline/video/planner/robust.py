@@ -105,8 +105,8 @@ class Robust:
         self._delays.learn(asked)
         goal = self._goal(query, asked, runtime_info, user_constraint)
         offers = self._delays.offers(asked)
-        ranked = tuple(rank(offers, goal))
         kept = _again(query.chosen, offers, goal, asked)
+        ranked = tuple(rank(offers, goal, _known(query, kept, offers, goal, asked)))
         best = None
         if ranked:
             gain = query.gain_wanted(user_constraint, resource_info.at)
@@ -276,6 +276,16 @@ def _again(key: Key | None, offers: Offers, goal: Goal, asked: Asked) -> Candida
     """The present choice as it is judged now, None where it cannot run any more."""
     chain = _chain(key, offers, asked) if key is not None else None
     return goal.judge(placed_at(chain, goal), key[0], key[1]) if key is not None and chain is not None else None
+
+
+def _known(query: _Query, kept: Candidate | None, offers: Offers, goal: Goal, asked: Asked) -> list[Candidate]:
+    """What was best when the query was last looked at, as it is judged now, and the present choice `kept`."""
+    look = query.look
+    had = [(each.fps, each.resolution, look.names(each)) for each in look.ranked] if look is not None else []
+    judged = [kept if key == query.chosen else _again(key, offers, goal, asked) for key in had]
+    if query.chosen not in had:
+        judged.append(kept)
+    return [each for each in judged if each is not None]
 
 
 def _uses(candidate: Candidate, stages: Sequence[Sequence[Option]], asked: Asked) -> dict[str, float]:

@@ -39,6 +39,17 @@ def test_nothing_that_was_left_out_is_better(found: Given, limits: Constraint, o
     assert [candidate.utility for candidate in ranked] == pytest.approx(sorted(every, reverse=True)[:BEST])
 
 
+@given(offers(), LIMITS, st.sets(st.integers(0, 179), max_size=7))
+@settings(max_examples=30, deadline=None)
+def test_what_was_best_before_saves_work_and_changes_nothing(found: Given, limits: Constraint, before: set[int]) -> None:
+    aim = goal(3, limits)
+    every = [(each, chain, fps) for each in Resolution for chain in product(*found.at(each)) for fps in FPS_CHOICES]
+    known = [aim.judge(placed_at(chain, aim), fps, each) for each, chain, fps in (every[place] for place in before)]
+    ranked = rank(found, aim, known)
+    assert [candidate.utility for candidate in ranked] == pytest.approx([candidate.utility for candidate in rank(found, aim)])
+    assert len({(each.fps, each.resolution, each.placed.places) for each in ranked}) == BEST
+
+
 @given(offers(stages=3, nodes=4), LIMITS)
 @settings(max_examples=40, deadline=None)
 def test_the_paths_of_many_stages_hold_the_quickest_placement_and_everything_at_one_node(
