@@ -1,22 +1,20 @@
 """What do schedulers know of the world, and which ones are compared?
 
-`info` is the world as heartbeats tell it: half a second late, with an error of what was measured. `TableCurves` is what is
-known of accuracy. The oracle alone reads the world itself.
+`info` is the world as heartbeats tell it: half a second late, with an error of what was measured. The oracle
+alone reads the world itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import exp
+from functools import cache
+from itertools import product
 from typing import Final
 
 import numpy as np
 
 from node.model.cluster import ServiceReport
-from node.model.video import FPS_CHOICES, Constraint, Placement, Plan, Resolution, Result, Runtime, StageRole, VideoConf
-from node.pipeline.stage import ServiceSpec
-from node.pipeline.video.planner.accuracy import Scene
+from node.model.video import FPS_CHOICES, Constraint, Placement, Resolution, Runtime, StageRole, VideoConf
 from node.pipeline.video.planner.base import Choice, NodeResource, ResourceInfo, Scheduler
 from node.pipeline.video.planner.cold_start import ColdStart
 from node.pipeline.video.planner.ewma import Ewma
@@ -25,78 +23,12 @@ from node.pipeline.video.planner.lognormal import chance_below, time_of
 from node.pipeline.video.planner.pid import Pid
 from node.pipeline.video.planner.robust import Robust
 from planning.seed import SeedColdStart, SeedPid
-from planning.world import (
-    AREAS_PX,
-    BY_HEIGHT,
-    BY_RATE,
-    CAMERA_FPS,
-    CLOUD,
-    FIXED,
-    HEIGHTS,
-    HOST,
-    LINK_NOISE,
-    NODES,
-    NOISE,
-    OBJECTS,
-    RESOLUTIONS,
-    RTT_S,
-    SPEEDS_PX,
-    STAGES,
-    World,
-    accuracy,
-    table,
-)
+from planning.still import CLOUD_ONLY, EDGE_ONLY, Still
+from planning.world import LINK_NOISE, NOISE, OBJECTS, RESOLUTIONS, STAGES, World
 
-CALIBRATION_ERROR: Final = 0.25  # log standard deviation of a (stage, node) in the knowledge base
 BUSY_ERROR: Final = 0.03
 MISREAD: Final = 0.1  # of the readings of how fast things move are one class off
 REPORT_AGE_S: Final = 0.5
-ROLES: Final = (StageRole.HOST, StageRole.EDGE, StageRole.EDGE, StageRole.CLOUD)
-
-SPECS: Final[Mapping[str, ServiceSpec]] = {
-    "face_detection": ServiceSpec(
-        "face_detection",
-        frozenset({"image"}),
-        frozenset({"faces", "bbox"}),
-        "",
-        1,
-        FIXED[0],
-        dict.fromkeys(RESOLUTIONS, 1.0),
-    ),
-    "face_alignment": ServiceSpec(
-        "face_alignment",
-        frozenset({"faces", "bbox"}),
-        frozenset({"count_result"}),
-        "",
-        1,
-        FIXED[1],
-        dict.fromkeys(RESOLUTIONS, 1.0),
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _TableScene:
-    by_rate: tuple[float, float, float]
-    by_height: Mapping[Resolution, float]
-
-    def expected(self, resolution: Resolution, rate: float, age: float) -> float:
-        a, b, c = self.by_rate
-        return min(max((a + b * exp(c * rate)) * self.by_height[resolution], 0.0), 1.0)
-
-
-class TableCurves:
-    """The original's curves, for the class of speed and size that the runtime figures speak of."""
-
-    def scene(self, services: Sequence[ServiceSpec], camera_fps: float, runtime: Runtime) -> Scene:
-        """See `Curves`."""
-        d, e, f = BY_HEIGHT[_nearest(AREAS_PX, runtime.obj_size)]
-        factors = {each: d + e * exp(f * (height - 350)) for each, height in zip(RESOLUTIONS, HEIGHTS, strict=True)}
-        return _TableScene(BY_RATE[_nearest(SPEEDS_PX, runtime.obj_speed)], factors)
-
-
-def _nearest(classes: Sequence[float], seen: float) -> int:
-    return min(range(len(classes)), key=lambda place: abs(classes[place] - seen)) if seen else 1
 
 
 class Reports:
@@ -105,63 +37,39 @@ class Reports:
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
         self._random = np.random.default_rng(1000 + seed)
-        self._services = [self._calibrated(node) for node in range(len(NODES))]
+        self._services = [self._calibrated(node) for node in range(len(world.nodes))]
 
     def info(self, now: float, in_flight: int) -> ResourceInfo:
         """The nodes as they were half a second ago."""
-        step = self._world.step(max(now - REPORT_AGE_S, 0.0))
+        world = self._world
+        step = world.step(max(now - REPORT_AGE_S, 0.0))
         nodes = tuple(
             NodeResource(
-                NODES[node],
-                ROLES[node],
-                self._world.workers[node],
-                float(np.clip(self._world.busy[node, step] + self._random.normal(0, BUSY_ERROR), 0, 0.9)),
-                RTT_S[node],
+                world.nodes[node],
+                world.roles[node],
+                world.workers[node],
+                float(np.clip(world.busy[node, step] + self._random.normal(0, BUSY_ERROR), 0, 0.9)),
+                world.rtt_s[node],
                 self._services[node],
             )
-            for node in range(len(NODES))
-            if self._world.up[node, step]
+            for node in range(len(world.nodes))
+            if world.up[node, step]
         )
-        return ResourceInfo(nodes, CAMERA_FPS, 1080, at=now, in_flight=in_flight)
+        return ResourceInfo(nodes, world.camera_fps, world.camera_height, at=now, in_flight=in_flight)
 
     def scene(self, now: float) -> dict[str, float]:
         """How fast and how large the objects seem."""
-        step = self._world.step(now)
         wrong = int(self._random.choice([-1, 1])) if self._random.random() < MISREAD else 0
-        speed = min(max(self._world.speed[step] + wrong, 0), len(SPEEDS_PX) - 1)
-        return {"obj_speed": SPEEDS_PX[speed], "obj_size": AREAS_PX[self._world.size[step]]}
+        return self._world.figures(self._world.step(now), wrong)
 
     def _calibrated(self, node: int) -> dict[str, ServiceReport]:
         found = {}
         for stage, name in enumerate(STAGES):
-            error = float(np.exp(self._random.normal(0, CALIBRATION_ERROR)))
-            profile = {each: seconds * error for each, seconds in zip(RESOLUTIONS, table(stage, node), strict=True)}
+            error = float(np.exp(self._random.normal(0, self._world.calibration_error)))
+            table = self._world.table(stage, node)
+            profile = {each: seconds * error for each, seconds in zip(RESOLUTIONS, table, strict=False)}
             found[name] = ServiceReport(name=name, profile=profile, profile_objects=OBJECTS)
         return found
-
-
-class Still:
-    """A plan for good."""
-
-    def __init__(self, fps: int, resolution: Resolution, node: int) -> None:
-        self._choice = fps, resolution, node
-
-    def plan(
-        self, job_uid: str, dag: Sequence[str], resource_info: ResourceInfo, runtime_info: Runtime, user_constraint: Constraint
-    ) -> Choice | None:
-        """See `Scheduler`."""
-        fps, resolution, node = self._choice
-        place = Placement(node=NODES[node], role=ROLES[node])
-        return VideoConf(fps=fps, resolution=resolution), dict.fromkeys(dag, place)
-
-    def observe(self, job_uid: str, plan: Plan, result: Result) -> None:
-        """Nothing is learned."""
-
-    def failed(self, job_uid: str, plan: Plan, stage: str) -> None:
-        """Nothing is learned."""
-
-    def forget(self, job_uid: str) -> None:
-        """Nothing is kept."""
 
 
 class Oracle(Still):
@@ -171,6 +79,7 @@ class Oracle(Still):
     """
 
     def __init__(self, world: World) -> None:
+        super().__init__(10, Resolution.P480, StageRole.HOST)
         self._world = world
         self._plans: dict[str, tuple[int, int, int, int]] = {}
 
@@ -179,9 +88,12 @@ class Oracle(Still):
     ) -> Choice | None:
         """See `Scheduler`."""
         step = self._world.step(resource_info.at)
-        self._plans[job_uid] = max(PLANS, key=lambda plan: self._total(step, job_uid, plan, user_constraint, resource_info))
+        self._plans[job_uid] = max(
+            _plans(len(self._world.nodes)), key=lambda plan: self._total(step, job_uid, plan, user_constraint, resource_info)
+        )
         fps, resolution, *nodes = self._plans[job_uid]
-        places = {stage: Placement(node=NODES[node], role=ROLES[node]) for stage, node in zip(dag, nodes, strict=True)}
+        names, roles = self._world.nodes, self._world.roles
+        places = {stage: Placement(node=names[node], role=roles[node]) for stage, node in zip(dag, nodes, strict=True)}
         return VideoConf(fps=FPS_CHOICES[fps], resolution=RESOLUTIONS[resolution]), places
 
     def _total(self, step: int, job_uid: str, plan: tuple[int, int, int, int], limits: Constraint, info: ResourceInfo) -> float:
@@ -191,7 +103,7 @@ class Oracle(Still):
         uses = {name: use(self._world, step, each, info.in_flight) for name, each in plans.items()}
         total = 0.0
         for name, each in plans.items():
-            crowd = [sum(uses[other][node] for other in plans if other != name) for node in range(4)]
+            crowd = [sum(uses[other][node] for other in plans if other != name) for node in range(len(self._world.nodes))]
             total += self._utility(step, each, limits, info.in_flight, crowd)
         return total
 
@@ -206,9 +118,9 @@ class Oracle(Still):
         times += [time_of(seconds, LINK_NOISE**2) for seconds in way.hops]
         mean, variance = sum(each.mean for each in times), sum(each.variance for each in times)
         fps = FPS_CHOICES[plan[0]]
-        limit = limits.delay * (CAMERA_FPS / fps + 1) if limits.delay else limits.latency or float("inf")
+        limit = limits.delay * (world.camera_fps / fps + 1) if limits.delay else limits.latency or float("inf")
         rate = min(float(fps), in_flight / mean)
-        found = accuracy(rate, plan[1], world.speed[step], world.size[step])
+        found = world.accuracy(step, rate, plan[1])
         worth = min(found, limits.accuracy or 1.0) / (limits.accuracy or 1.0)
         return chance_below(limit, mean, variance) * worth + 0.02 * found - 1e-8 * 1000 * way.cloud_kb * rate / 1000
 
@@ -217,30 +129,28 @@ def use(world: World, step: int, plan: tuple[int, int, int, int], in_flight: int
     """The share of each node that a plan takes."""
     way = world.way(step, plan)
     rate = min(float(FPS_CHOICES[plan[0]]), in_flight / (sum(way.stays) + sum(way.hops)))
-    shares = [0.0] * 4
+    shares = [0.0] * len(world.nodes)
     for node, seconds in zip(way.nodes, way.stays, strict=True):
         shares[node] += rate * seconds / world.workers[node]
     return shares
 
 
-PLANS: Final = [
-    (fps, resolution, first, second)
-    for fps in range(len(FPS_CHOICES))
-    for resolution in range(len(RESOLUTIONS))
-    for first in range(len(NODES))
-    for second in range(len(NODES))
-]
+@cache
+def _plans(nodes: int) -> Sequence[tuple[int, int, int, int]]:
+    return [*product(range(len(FPS_CHOICES)), range(len(RESOLUTIONS)), range(nodes), range(nodes))]
+
+
 Made = Callable[[World], Scheduler]
 CONTESTANTS: Final[Mapping[str, Made]] = {
     "seed cold start": lambda _: SeedColdStart(),
     "seed PID": lambda _: SeedPid(),
     "fixed": lambda _: Fixed(),
-    "edge only": lambda _: Still(10, Resolution.P480, HOST),
-    "cloud only": lambda _: Still(10, Resolution.P720, CLOUD),
-    "cold_start": lambda _: ColdStart(SPECS, TableCurves()),
-    "pid": lambda _: Pid(SPECS, TableCurves()),
-    "ewma": lambda _: Ewma(SPECS, TableCurves()),
-    "robust": lambda _: Robust(SPECS, TableCurves()),
+    "edge only": lambda _: EDGE_ONLY,
+    "cloud only": lambda _: CLOUD_ONLY,
+    "cold_start": lambda world: ColdStart(world.specs, world.curves),
+    "pid": lambda world: Pid(world.specs, world.curves),
+    "ewma": lambda world: Ewma(world.specs, world.curves),
+    "robust": lambda world: Robust(world.specs, world.curves),
     "oracle": Oracle,
 }
 ORACLE: Final = "oracle"

@@ -30,18 +30,14 @@ from planning.baselines import CONTESTANTS, Oracle, Reports, use
 from planning.seed import SeedColdStart
 from planning.world import (
     ANSWER_KB,
-    CAMERA_FPS,
     HOST,
     LINK_NOISE,
-    NODES,
     NOISE,
-    PICTURE_KB,
     RESOLUTIONS,
     STAGES,
     TAIL,
     TAIL_FACTOR,
     World,
-    accuracy,
 )
 
 TICK_S: Final = 1.0
@@ -65,9 +61,9 @@ class Track:
     constraint: Constraint
     in_flight: int
 
-    def metric(self, total: float, fps: int) -> float:
+    def metric(self, total: float, fps: float, camera_fps: float) -> float:
         """The figure that the constraint limits."""
-        return total / (CAMERA_FPS / fps + 1) if self.constraint.delay else total
+        return total / (camera_fps / min(fps, camera_fps) + 1) if self.constraint.delay else total
 
     @property
     def limit(self) -> float:
@@ -142,7 +138,7 @@ class Run:
         self._noise = np.random.default_rng(7000 + seed)
         self._drawn: list[list[float]] = []
         self._scheduler = made(world)
-        self._is_seed = isinstance(self._scheduler, SeedColdStart)
+        self._is_seed = world.original and isinstance(self._scheduler, SeedColdStart)
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = 0
         self._queries: list[_Query] = []
@@ -232,8 +228,8 @@ class Run:
             conf, mapping = query.safe.choice
             plan = Plan(epoch=0, video_conf=conf, flow_mapping=mapping)
             query.known[plan.digest()] = plan
-        shape = _shape(plan)
-        fps = plan.video_conf.fps
+        shape = self._shape(plan)
+        fps = min(float(plan.video_conf.fps), self._world.camera_fps)
         way = self._world.way(step, shape, self._crowd(query, step), apart=self._is_seed)
         noise = self._draw()
         tails = [TAIL_FACTOR if noise[4 + place] < TAIL else 1.0 for place in (0, 1)]
@@ -242,12 +238,12 @@ class Run:
         total = sum(stays) + sum(hops)
         gone = not all(self._world.up[node, step] for node in way.nodes)
         patience = self._patience(query, gone)
-        covers = 1 / fps if self._track.constraint.delay else max(1 / fps, min(total, patience))
+        covers = 1 / fps if self._track.constraint.delay else max(1 / fps, min(total, patience) / self._track.in_flight)
         if gone and self._is_seed:
             covers = 1 / fps if self._track.constraint.delay else 1.0
-        found = accuracy(1 / covers, shape[1], self._world.speed[step], self._world.size[step])
+        found = self._world.accuracy(step, 1 / covers, shape[1])
         lost = gone or max(hops) > patience
-        figure = inf if lost else self._track.metric(total, fps)
+        figure = inf if lost else self._track.metric(total, fps, self._world.camera_fps)
         query.trace.frames.append(Frame(now, covers, figure, found))
         if lost and not self._is_seed:
             stage = next((STAGES[place] for place, hop in enumerate(hops) if hop > 0), STAGES[0])
@@ -284,11 +280,11 @@ class Run:
 
     def _crowd(self, query: _Query, step: int) -> tuple[float, ...]:
         if len(self._queries) < 2:
-            return (0.0,) * 4
-        shares = [0.0] * 4
+            return (0.0,) * len(self._world.nodes)
+        shares = [0.0] * len(self._world.nodes)
         for other in self._queries:
             if other is not query:
-                for node, share in enumerate(use(self._world, step, _shape(other.plan), self._track.in_flight)):
+                for node, share in enumerate(use(self._world, step, self._shape(other.plan), self._track.in_flight)):
                     shares[node] += share
         return tuple(shares)
 
@@ -303,7 +299,7 @@ class Run:
             conf_frame_id=query.number,
             captured_at=now,
             latency=total,
-            delay=total / (CAMERA_FPS / plan.video_conf.fps + 1),
+            delay=total / (self._world.camera_fps / min(plan.video_conf.fps, self._world.camera_fps) + 1),
             stage_ms={stage: 1000 * (stays[place] + hops[place]) for place, stage in enumerate(STAGES)},
             hop_ms={stage: 1000 * hops[place] for place, stage in enumerate(STAGES) if hops[place]},
             plan="",
@@ -322,14 +318,14 @@ class Run:
     # Trials
 
     def _try(self, now: float, query: _Query, wish: Wish) -> None:
-        step, node = self._world.step(now), NODES.index(wish.node)
+        step, node = self._world.step(now), self._world.nodes.index(wish.node)
         if not self._world.up[node, step] or not isinstance(self._scheduler, Robust):
             return
         scheduler = self._scheduler
         if isinstance(wish, Golden):
-            shape = _shape(query.plan)
+            shape = self._shape(query.plan)
             rate = min(float(FPS_CHOICES[shape[0]]), query.trace.frames[-1].covers ** -1)
-            true = accuracy(rate, shape[1], self._world.speed[step], self._world.size[step])
+            true = self._world.accuracy(step, rate, shape[1])
             objects = int(self._world.objects[step])
             seen = self._noise.binomial(objects, true) / objects
             self._at(now + 0.5, lambda _: scheduler.judged(query.uid, wish, seen, objects))
@@ -339,15 +335,14 @@ class Run:
         noise = self._draw()
         stage_s = {stage: way.stays[place] * exp(noise[place] * NOISE) for place, stage in enumerate(wish.stages)}
         hop_s = way.hops[0] * exp(noise[2] * LINK_NOISE)
-        kb = PICTURE_KB[RESOLUTIONS.index(resolution)] + ANSWER_KB if node != HOST else 0.0
+        kb = self._world.picture_kb[RESOLUTIONS.index(resolution)] + ANSWER_KB if node != HOST else 0.0
         run = ShadowRun(resolution, self._world.objects[step], stage_s, hop_s, kb * 1000)
         done = now + hop_s + sum(stage_s.values())
         self._at(done + HEARD_S, lambda _: scheduler.tried(query.uid, wish, run))
 
-
-def _shape(plan: Plan) -> Shape:
-    first, second = (NODES.index(plan.flow_mapping[stage].node) for stage in STAGES)
-    return FPS_CHOICES.index(plan.video_conf.fps), RESOLUTIONS.index(plan.video_conf.resolution), first, second
+    def _shape(self, plan: Plan) -> Shape:
+        first, second = (self._world.nodes.index(plan.flow_mapping[stage].node) for stage in STAGES)
+        return FPS_CHOICES.index(plan.video_conf.fps), RESOLUTIONS.index(plan.video_conf.resolution), first, second
 
 
 def run(world: World, name: str, seed: int, track: Track, seconds: float) -> list[Trace]:

@@ -8,7 +8,7 @@ Source: video.md, ground truth; the accuracy curves are those of the original's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import exp
@@ -17,7 +17,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from node.model.video import Resolution
+from node.model.video import Resolution, Runtime, StageRole
+from node.pipeline.stage import ServiceSpec
+from node.pipeline.video.planner.accuracy import Curves, Scene
 
 STEP_S: Final = 0.5
 CAMERA_FPS: Final = 30.0
@@ -26,6 +28,7 @@ HEIGHTS: Final = (360.0, 480.0, 720.0, 1080.0)
 RESOLUTIONS: Final = tuple(Resolution)
 STAGES: Final = ("face_detection", "face_alignment")
 NODES: Final = ("host", "peer-1", "peer-2", "cloud")
+ROLES: Final = (StageRole.HOST, StageRole.EDGE, StageRole.EDGE, StageRole.CLOUD)
 HOST, CLOUD = 0, 3
 EDGE_S: Final = ((0.117, 0.162, 0.382, 1.157), (0.190, 0.238, 0.623, 1.444))
 CLOUD_S: Final = ((0.022, 0.040, 0.069, 0.141), (0.090, 0.138, 0.223, 0.444))
@@ -72,8 +75,57 @@ class Way:
     nodes: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _TableScene:
+    by_rate: tuple[float, float, float]
+    by_height: Mapping[Resolution, float]
+
+    def expected(self, resolution: Resolution, rate: float, age: float) -> float:
+        a, b, c = self.by_rate
+        return min(max((a + b * exp(c * rate)) * self.by_height[resolution], 0.0), 1.0)
+
+
+class TableCurves:
+    """The original's curves, for the class of speed and size that the runtime figures speak of."""
+
+    def scene(self, services: Sequence[ServiceSpec], camera_fps: float, runtime: Runtime) -> Scene:
+        """See `Curves`."""
+        d, e, f = BY_HEIGHT[_nearest(AREAS_PX, runtime.obj_size)]
+        factors = {each: d + e * exp(f * (height - 350)) for each, height in zip(RESOLUTIONS, HEIGHTS, strict=True)}
+        return _TableScene(BY_RATE[_nearest(SPEEDS_PX, runtime.obj_speed)], factors)
+
+
+def _nearest(classes: Sequence[float], seen: float) -> int:
+    return min(range(len(classes)), key=lambda place: abs(classes[place] - seen)) if seen else 1
+
+
+def _service(name: str, needs: set[str], gives: set[str], fixed: float) -> ServiceSpec:
+    return ServiceSpec(name, frozenset(needs), frozenset(gives), "", 1, fixed, dict.fromkeys(RESOLUTIONS, 1.0))
+
+
+SPECS: Final[Mapping[str, ServiceSpec]] = {
+    "face_detection": _service("face_detection", {"image"}, {"faces", "bbox"}, FIXED[0]),
+    "face_alignment": _service("face_alignment", {"faces", "bbox"}, {"count_result"}, FIXED[1]),
+}
+
+
 class World:
-    """One scenario with one seed."""
+    """One scenario with one seed, in the original's setting: its nodes, its camera, its services.
+
+    `original` says whether the original's schedulers also have the original's system around them: a call for each stage, and no
+    time-outs. `calibration_error` is the log standard deviation of a (stage, node) in the knowledge base.
+    """
+
+    nodes: tuple[str, ...] = NODES
+    roles: tuple[StageRole, ...] = ROLES
+    rtt_s: tuple[float, ...] = RTT_S
+    camera_fps: float = CAMERA_FPS
+    camera_height: int = 1080
+    picture_kb: tuple[float, ...] = PICTURE_KB
+    specs: Mapping[str, ServiceSpec] = SPECS
+    curves: Curves = TableCurves()
+    original: bool = True
+    calibration_error: float = 0.25
 
     def __init__(self, scenario: str, seed: int, seconds: float) -> None:
         self.scenario = scenario
@@ -113,7 +165,20 @@ class World:
         """The place in the traces of a time."""
         return min(int(now / STEP_S), self._steps - 1)
 
-    def mbps(self, step: int) -> tuple[float, float, float, float]:
+    def table(self, stage: int, node: int) -> Sequence[float]:
+        """Seconds at each resolution."""
+        return table(stage, node)
+
+    def accuracy(self, step: int, rate: float, resolution: int) -> float:
+        """The fraction that is right with so many results a second."""
+        return accuracy(rate, resolution, self.speed[step], self.size[step])
+
+    def figures(self, step: int, misread: int) -> dict[str, float]:
+        """How fast and how large the objects seem; `misread` is by how many classes of speed that is off."""
+        speed = min(max(self.speed[step] + misread, 0), len(SPEEDS_PX) - 1)
+        return {"obj_speed": SPEEDS_PX[speed], "obj_size": AREAS_PX[self.size[step]]}
+
+    def mbps(self, step: int) -> tuple[float, ...]:
         """The speed of the host's link to each node."""
         return 1e9, LOCAL_MBPS, LOCAL_MBPS, self.wide[step]
 
@@ -130,16 +195,17 @@ class World:
         crops = CROP_KB[resolution] * objects
         stays, hops, cloud_kb = [], [], 0.0
         for stage, node in enumerate(nodes):
-            growth = FIXED[stage] + (1 - FIXED[stage]) * objects / OBJECTS
+            fixed = self.specs[STAGES[stage]].fixed_share
+            growth = fixed + (1 - fixed) * objects / OBJECTS
             free = (1 - busy[node][step]) * (1 - min(crowd[node], 0.95))
-            stays.append(table(stage, node)[resolution] * growth / free)
+            stays.append(self.table(stage, node)[resolution] * growth / free)
             if node == HOST or (stage and nodes[0] == node and not apart):
                 hops.append(0.0)
                 continue
-            kb = (crops if stage else PICTURE_KB[resolution]) + ANSWER_KB
+            kb = (crops if stage else self.picture_kb[resolution]) + ANSWER_KB
             kb += crops if stage == 0 and (nodes[1] != node or apart) else 0.0
-            hops.append(kb * 8 / 1000 / rates[node] + RTT_S[node])
-            cloud_kb += kb if node == CLOUD else 0.0
+            hops.append(kb * 8 / 1000 / rates[node] + self.rtt_s[node])
+            cloud_kb += kb if self.roles[node] is StageRole.CLOUD else 0.0
         return Way(tuple(stays), tuple(hops), cloud_kb, tuple(nodes))
 
     def _worse(self, *traces: NDArray[np.float64]) -> list[float]:

@@ -225,8 +225,7 @@ def _added(before: Option | None, option: Option) -> tuple[float, float]:
 
 def _moments(mean: float, variance: float, chain: tuple[Option, ...]) -> Moments:
     """As `lognormal.chance_below` has them."""
-    if mean < LEAST_S:
-        mean = LEAST_S
+    mean = max(mean, LEAST_S)
     log_variance = log1p(variance / (mean * mean)) or 1e-12
     return Moments(mean, log(mean) - log_variance / 2, 1 / sqrt(2 * log_variance), chain)
 
