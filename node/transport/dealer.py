@@ -221,8 +221,8 @@ class DialledWire:
         return send_frames(self._socket, encode(burst, self._station.clock.monotonic()))
 
     def _write(self) -> None:
-        if self._outbox:
-            self._outbox.drain(self._transmit, self._station.clock.monotonic())
+        if self._outbox and not self._outbox.drain(self._transmit, self._station.clock.monotonic()):
+            self._pump.full()
 
     def _read(self) -> None:
         frames = receive_frames(self._socket)

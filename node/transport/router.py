@@ -169,11 +169,12 @@ class Router:
             self._pump.poke()
 
     def _post(self, connection: Connection) -> None:
-        """Sends until the outbox is empty or libzmq's queue to that peer is full; then the next turn goes on."""
+        """Sends until the outbox is empty or libzmq's queue to that peer is full; then a later turn goes on."""
         if connection.outbox.drain(partial(self._transmit, connection), self._clock.monotonic()):
             self._posting.discard(connection)
         else:
             self._posting.add(connection)
+            self._pump.full()
 
     def _transmit(self, connection: Connection, burst: Sequence[Message]) -> bool:
         try:

@@ -46,9 +46,9 @@ class Raw:
     """A peer that speaks ZeroMQ but not our rules."""
 
     def __init__(
-        self, context: zmq.asyncio.Context, address: str, server: str, key: Identity | None, routing_id: bytes = b""
+        self, context: zmq.asyncio.Context, address: str, server: str, key: Identity | None, routing_id: bytes, hwm: int
     ) -> None:
-        self.context, self.address, self.server, self.key = context, address, server, key
+        self.context, self.address, self.server, self.key, self.hwm = context, address, server, key, hwm
         self.data: zmq.asyncio.Socket | None = None
         self.socket = self.knocking()
         if routing_id:
@@ -59,6 +59,7 @@ class Raw:
     def knocking(self) -> zmq.asyncio.Socket:
         socket = self.context.socket(zmq.DEALER)
         socket.linger = 0
+        socket.rcvhwm = self.hwm
         if self.key is not None:
             socket.curve_publickey, socket.curve_secretkey = self.key.public.encode(), self.key.secret.encode()
             socket.curve_serverkey = self.server.encode()
@@ -135,19 +136,19 @@ class Scene:
         self.address = cloud.endpoints[0]
         return cloud
 
-    async def edge(self, name: str, key: Identity | None = None) -> ZmqTransport:
+    async def edge(self, name: str, options: LinkOptions = FAST) -> ZmqTransport:
         known = Directory([(self.key.public, Peer("cloud-1", frozenset({Role.CLOUD}), self.key.fingerprint))])
         dial = [Dial(self.address, self.key.public)]
-        edge = ZmqTransport(key or self.keys[name], known, [], dial, CLOCK, replace(FAST, name=name))
+        edge = ZmqTransport(self.keys[name], known, [], dial, CLOCK, replace(options, name=name))
         edge.answer(ECHO, echo)
         edge.watch(lambda peer, up: self.ups.put_nowait((f"{peer.name} at {name}", up)))
         self.stack.push_async_callback(edge.stop)
         await edge.start()
         return edge
 
-    async def joined(self, name: str) -> ZmqTransport:
+    async def joined(self, name: str, options: LinkOptions = FAST) -> ZmqTransport:
         """An edge whose link is up at both ends, whichever hears of it first."""
-        edge = await self.edge(name)
+        edge = await self.edge(name, options)
         await self.hears_all({name, f"cloud-1 at {name}"})
         return edge
 
@@ -158,8 +159,8 @@ class Scene:
                 who, up = await self.ups.get()
                 missing = missing - {who} if up else missing
 
-    def raw(self, key: Identity | None, routing_id: bytes = b"") -> Raw:
-        raw = Raw(self.context, self.address, self.key.public, key, routing_id)
+    def raw(self, key: Identity | None, routing_id: bytes = b"", hwm: int = 1000) -> Raw:
+        raw = Raw(self.context, self.address, self.key.public, key, routing_id, hwm)
         self.stack.callback(raw.close)
         return raw
 
