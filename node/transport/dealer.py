@@ -2,6 +2,7 @@
 
 A fresh pair of DEALERs for each attempt after a lost or refused connection: libzmq never retries a refused one by itself, and a
 new routing id keeps a half-dead predecessor at the other side from being in the way. While nobody listens libzmq retries alone.
+Where only the data connection breaks, or its handshake takes too long, only that one is dialled again.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ class Dealer:
             dial = Dial(self._dial.address, keys[turn % len(keys)])
             self._session = Session(self._station, dial)
             try:
-                pause = await self._session.over
+                pause = await self._session.run()
                 turn += self._session.broken  # a door that answers to another key now may have announced it
             finally:
                 self._session.close()
                 self._session = None
-            await self._station.clock.sleep(pause * secrets.SystemRandom().uniform(0.5, 1.0))
+            await self._station.clock.sleep(_drawn(pause))
 
     def recheck(self) -> None:
         """Ends the link when its key is not admitted any more, or as somebody else."""
@@ -69,7 +70,7 @@ class Dealer:
 
 
 class Session:
-    """One attempt and the link that may come of it; `over` gives the pause before the next attempt.
+    """One attempt and the link that may come of it; `over` is set with the pause before the next attempt.
 
     The control connection comes first. Its greeting says where the other side takes data, then the data connection follows.
     """
@@ -81,9 +82,22 @@ class Session:
         self._options = station.options
         self._link: Link | None = None
         self._data: DialledWire | None = None
+        self._data_dial: Dial | None = None
+        self._news = asyncio.Event()
         self.broken = False
         self.over: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._control = DialledWire(self, station, Lane.CONTROL, dial)
+
+    async def run(self) -> float:
+        """Dials the data lane again where it was lost, until the attempt is over; the pause before the next attempt."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                async with self._station.clock.timeout(_drawn(self._options.redial)):
+                    return await asyncio.shield(self.over)
+            except TimeoutError:
+                self._dial_data()
 
     def close(self) -> None:
         """Closes the sockets and ends the link."""
@@ -102,6 +116,7 @@ class Session:
         """Gives the attempt up. Harmless when repeated."""
         if not self.over.done():
             self.over.set_result(pause)
+            self._news.set()
         if self._link is not None:
             self._rpc.detach(self._link, reason)
 
@@ -111,9 +126,14 @@ class Session:
         Raises:
             Malformed: that is no place.
         """
-        if self._data is None and not self.over.done():
-            address = _data_address(self._dial.address, place)
-            self._data = DialledWire(self, self._station, Lane.DATA, Dial(address, self._dial.public))
+        if self._data_dial is None and not self.over.done():
+            self._data_dial = Dial(_data_address(self._dial.address, place), self._dial.public)
+            self._excuse(f"its data lane at {self._data_dial.address} has not answered yet: is that port open?")
+            self._dial_data()
+
+    def _dial_data(self) -> None:
+        if self._data_dial is not None and self._data is None:
+            self._data = DialledWire(self, self._station, Lane.DATA, self._data_dial)
 
     def happened(self, wire: DialledWire, event: int) -> None:
         """The handshake of a wire succeeded or failed, or the wire broke."""
@@ -123,6 +143,8 @@ class Session:
             self._admitted(wire)
         elif event == REFUSED:
             self._refused()
+        elif wire is self._data:
+            self._data_ended(wire, "the connection was closed" if event == DISCONNECTED else "the handshake failed")
         elif event == DISCONNECTED and self._link is not None:
             self.end(self._options.redial, "the connection was closed")
         elif event & BROKEN_HANDSHAKE:
@@ -140,7 +162,7 @@ class Session:
             self.end(self._options.redial_refused, f"it sent what cannot be decoded: {error.message}")
 
     def _admitted(self, wire: DialledWire) -> None:
-        wire.admitted = True
+        wire.admitted = self._station.clock.monotonic()
         peer = self._station.directory.find(self._dial.public)
         if peer is None:
             log.warning("dialled a key that is not in the directory", extra={"address": self._dial.address})
@@ -169,6 +191,19 @@ class Session:
             log.warning("handshake failed", extra={"address": self._dial.address, "public_key": self._dial.public})
         self.end(self._options.redial, reason)
 
+    def _data_ended(self, wire: DialledWire, reason: str) -> None:
+        """The data lane alone is dialled again, but where it was taken and ended at once: there its link is not known."""
+        if wire.admitted is not None and self._station.clock.monotonic() - wire.admitted < self._options.redial:
+            self.end(self._options.redial, f"the data lane was taken and ended at once: {reason}")
+            return
+        self._data = None
+        wire.close()
+        if self._link is not None:
+            self._rpc.detach_data(self._link, wire, reason)
+        if wire.admitted is None and self._excuse(f"its data lane at {wire.address} cannot be reached: {reason}"):
+            log.warning("data lane not reached", extra={"address": wire.address, "reason": reason})
+        self._news.set()
+
     def _excuse(self, reason: str) -> bool:
         peer = self._station.directory.find(self._dial.public)
         return peer is None or self._rpc.excuse(peer.name, reason)
@@ -182,10 +217,10 @@ class DialledWire:
     def __init__(self, session: Session, station: Station, lane: Lane, dial: Dial) -> None:
         self.lane = lane
         self.most = station.options.most(lane)
-        self.admitted = False
+        self.address = dial.address
+        self.admitted: float | None = None
         self._session = session
         self._station = station
-        self._dial = dial
         self._outbox = Outbox()
         self._socket = dealer_socket(station.context, station.identity, lane, dial, station.options)
         self._monitor = Monitor(self._socket, _EVENTS, lambda event, _: session.happened(self, event))
@@ -202,7 +237,7 @@ class DialledWire:
     def send(self, message: Message, *, at_once: bool = False) -> None:
         """As `Wire.send`."""
         if self._socket.closed or self._session.over.done():
-            raise PeerUnreachable(f"the connection to {self._dial.address} has ended")
+            raise PeerUnreachable(f"the connection to {self.address} has ended")
         if self._outbox.push(message) or (at_once and not self._pump.turning):
             self._write()
             self._pump.sent()
@@ -226,9 +261,14 @@ class DialledWire:
 
     def _read(self) -> None:
         frames = receive_frames(self._socket)
-        if not self.admitted:
+        if self.admitted is None:
             self._monitor.drain()  # the handshake is announced before the first message, on another descriptor
         self._session.receive(self, frames)
+
+
+def _drawn(pause: float) -> float:
+    """Between half of it and all of it, so that a thousand edges do not return in one instant."""
+    return pause * secrets.SystemRandom().uniform(0.5, 1.0)
 
 
 def _data_address(address: str, place: str) -> str:

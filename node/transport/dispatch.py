@@ -16,7 +16,17 @@ from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
 from node.clock import Clock
-from node.errors import Busy, Conflict, DeadlineExceeded, EcnodeError, Forbidden, Internal, NotFound, Unavailable
+from node.errors import (
+    Busy,
+    Conflict,
+    DeadlineExceeded,
+    EcnodeError,
+    Forbidden,
+    Internal,
+    NotFound,
+    PeerUnreachable,
+    Unavailable,
+)
 from node.model.value import Value
 from node.model.wire.method import Lane, Method
 from node.transport.base import Answer, Call, Ear, Handler, Peer
@@ -164,6 +174,8 @@ class Dispatcher:
             return
         try:
             link.send(message, lane, at_once=self._serving.get(link.peer.name) == 1)
+        except PeerUnreachable as error:  # that lane has gone meanwhile: whoever asked over it was told so
+            log.debug("answer not sent", extra={"peer": link.peer.name, "reason": error.message})
         except Unavailable as error:
             if message.kind is REPLY:
                 self.reply(link, Message(Kind.ERROR, message.id, error.code, pack_error(error)), lane)

@@ -1,6 +1,7 @@
 """What is known of one live link to a peer, and what may its carriers be asked?
 
-A link has a connection for each lane. They come up one after the other and go down together.
+A link has a connection for each lane, control first. Without its data connection it goes on for a while and takes a new one,
+without its control connection it has ended.
 """
 
 from __future__ import annotations
@@ -42,13 +43,17 @@ class Wire(Protocol):
 
 
 class Link:
-    """The wires to a peer whom their key proves: `greeted` once that peer has said who it is, `up` once both lanes are."""
+    """The wires to a peer whom their key proves: `greeted` once that peer has said who it is, `up` once both lanes are.
+
+    `data_lost` is when the data lane of a link that was up went away.
+    """
 
     __slots__ = (
         "boot",
         "bytes_in",
         "bytes_out",
         "data",
+        "data_lost",
         "ended",
         "greeted",
         "heard",
@@ -64,6 +69,7 @@ class Link:
     def __init__(self, wire: Wire, peer: Peer, now: float, data: Wire | None = None) -> None:
         self.wire = wire
         self.data = data
+        self.data_lost = now
         self.peer = peer
         self.greeted = False
         self.up = False
@@ -81,7 +87,7 @@ class Link:
         """As `Wire.send` of that lane, counted."""
         wire = self.data if lane is DATA else self.wire
         if wire is None:
-            raise PeerUnreachable(f"the data lane to '{self.peer.name}' is not there yet")
+            raise PeerUnreachable(f"the data lane to '{self.peer.name}' is not there now")
         wire.send(message, at_once=at_once)
         self.bytes_out += message.size
 

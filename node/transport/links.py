@@ -8,12 +8,13 @@ that goes down.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from node import __version__
 from node.clock import Clock
 from node.errors import EcnodeError, Forbidden, Malformed, Unavailable
+from node.model.wire.method import Lane
 from node.transport import limits
 from node.transport.base import LinkState, LinkWatcher, Peer
 from node.transport.bodies import complaint
@@ -30,7 +31,7 @@ RTT_BEATS: Final = 4  # heartbeats between two measures of the round trip while 
 class Links:
     """The link table of one node: greeting, heartbeats, up and down."""
 
-    def __init__(self, clock: Clock, options: LinkOptions, lost: Callable[[Link, str], None]) -> None:
+    def __init__(self, clock: Clock, options: LinkOptions, lost: Callable[[Link, str, Collection[Lane]], None]) -> None:
         self._clock = clock
         self._options = options
         self._lost = lost
@@ -56,10 +57,18 @@ class Links:
         return link
 
     def attach_data(self, link: Link, wire: Wire) -> None:
-        """The data connection of a link has come."""
+        """The data connection of a link has come, or a new one after it was lost."""
         link.data = wire
-        if link.greeted:
+        if link.greeted and not link.up:
             self._came_up(link)
+
+    def detach_data(self, link: Link, wire: Wire, reason: str) -> None:
+        """Forgets the data connection of a link, which stays up until `suspect_after`. Harmless when repeated."""
+        if link.ended or link.data is not wire:
+            return
+        log.info("data lane lost", extra={"peer": link.peer.name, "reason": reason})
+        link.data, link.data_lost = None, self._clock.monotonic()
+        self._lost(link, reason, (Lane.DATA,))
 
     def detach(self, link: Link, reason: str) -> None:
         """Forgets a link of which a connection has ended, and ends what is left of it. Harmless when repeated."""
@@ -73,11 +82,9 @@ class Links:
         if not table:
             del self._links[name]
         was_up, link.up = link.up, False
-        self._lost(link, reason)
+        self._lost(link, reason, frozenset(Lane))
         if was_up:
-            log.info("link down", extra={"peer": name, "reason": reason})
-            if self.find(name) is None:
-                self._tell(link.peer, up=False)
+            self._went_down(link, reason)
 
     def find(self, name: str) -> Link | None:
         """The newest link to `name` that is up."""
@@ -124,6 +131,11 @@ class Links:
         if first:
             self._tell(link.peer, up=True)
 
+    def _went_down(self, link: Link, reason: str) -> None:
+        log.info("link down", extra={"peer": link.peer.name, "reason": reason})
+        if self.find(link.peer.name) is None:
+            self._tell(link.peer, up=False)
+
     def complain(self, link: Link, error: EcnodeError) -> None:
         """Tells the other side of `link` what is wrong with the link itself."""
         self._try_send(link, complaint(error))
@@ -144,6 +156,9 @@ class Links:
                     self.detach(link, f"silent for {now - link.heard:.1f} s")
                 elif link.greeted and (now - link.heard >= self._options.heartbeat or now >= link.ping_at + self._rtt_every):
                     self._ping(link)  # whoever was heard a moment ago lives: then only now and then, for the round trip
+                if link.up and link.data is None and now - link.data_lost >= self._options.suspect_after:
+                    link.up = False  # until there is one again: the control connection has done no wrong
+                    self._went_down(link, f"without a data lane for {now - link.data_lost:.1f} s")
 
     def end(self, reason: str) -> None:
         """Cuts every link."""

@@ -3,7 +3,7 @@
 One ROUTER per lane behind CURVE and the ZAP thread. Rules:
 - who speaks is the User-Id of each message, set by libzmq from the key of its connection; a routing id is an address only;
 - the newest control connection of a key that says HELLO is the link, older ones of that key are cut;
-- a data connection joins the link of its key, and goes with it;
+- a data connection joins the link of its key, the newest in the place of an older one; the link does not end with it;
 - a connection's end is heard from the monitor, by descriptor. The kernel reuses descriptors, so the monitor is heard out before
   a new connection is written down: the end of the descriptor's former owner was announced before;
 - what an ended connection still had under way is passed over: taken for a new one it would strike, and it would end the link of
@@ -197,7 +197,10 @@ class Router:
         if self._by_descriptor.get(connection.descriptor) is connection:
             del self._by_descriptor[connection.descriptor]
         if connection.link is not None:
-            self._rpc.detach(connection.link, reason)
+            if self._lane is Lane.CONTROL:
+                self._rpc.detach(connection.link, reason)
+            else:
+                self._rpc.detach_data(connection.link, connection, reason)
         if cut:
             _shut_down(connection)
 
@@ -274,9 +277,11 @@ class Router:
         self._rpc.receive(connection.link, message, self._lane)
 
     def _join(self, connection: Connection, link: Link | None) -> None:
-        if link is None or link.data is not None:
-            self.drop(connection, "a data connection without a link that waits for it", cut=True)
+        if link is None:
+            self.drop(connection, "a data connection without a link", cut=True)
             return
+        if link.data is not None:
+            link.data.cut("a newer data connection took its place")
         connection.link = link
         self._rpc.attach_data(link, connection)
 

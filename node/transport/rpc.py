@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 from node.clock import Clock
@@ -44,8 +44,8 @@ HELLO, REQUEST, REPLY, ERROR, NOTE, PING = Kind.HELLO, Kind.REQUEST, Kind.REPLY,
 NOTE_LIFE_S: Final = 5.0  # a note that could not leave for so long is of no use to anybody
 
 
-_Pending: TypeAlias = tuple[Link, asyncio.Future[Message], Message]
-"""A call that waits for its answer: the link it went over, the answer, the request."""
+_Pending: TypeAlias = tuple[Link, asyncio.Future[Message], Message, Lane]
+"""A call that waits for its answer: the link it went over, the answer, the request, the lane."""
 
 
 class Rpc:
@@ -155,7 +155,7 @@ class Rpc:
         deadline = self._clock.monotonic() + timeout
         request = Message(REQUEST, next(self._ids), method.name, pack_value(body), tuple(blobs), deadline)
         check_size(request, self._most[method.lane])
-        future = self._expect(link, request)
+        future = self._expect(link, request, method.lane)
         try:
             link.send(request, method.lane, at_once=not asking)
             reply = await future
@@ -168,9 +168,9 @@ class Rpc:
         what = f"the reply of {peer} to {method.name}"
         return Answer(validated(method.reply, unpack_body(reply.body), what), reply.blobs)
 
-    def _expect(self, link: Link, request: Message) -> asyncio.Future[Message]:
+    def _expect(self, link: Link, request: Message, lane: Lane) -> asyncio.Future[Message]:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._pending[request.id] = (link, future, request)
+        self._pending[request.id] = (link, future, request, lane)
         self._deadlines.add(request.id, request.deadline)
         count_up(self._asking, link.peer.name)
         return future
@@ -189,10 +189,15 @@ class Rpc:
 
     def attach_data(self, link: Link, wire: Wire) -> None:
         """The data connection of a link is ready."""
+        self._excuses.pop(link.peer.name, None)
         self._links.attach_data(link, wire)
 
+    def detach_data(self, link: Link, wire: Wire, reason: str) -> None:
+        """The data connection of a link has ended; the link may get another one."""
+        self._links.detach_data(link, wire, reason)
+
     def detach(self, link: Link, reason: str) -> None:
-        """A connection has ended."""
+        """The control connection has ended, and with it the link."""
         self._links.detach(link, reason)
 
     def excuse(self, peer: str, reason: str) -> bool:
@@ -234,7 +239,7 @@ class Rpc:
             self._links.ponged(link, message)
 
     def _settle(self, link: Link, message: Message) -> None:
-        asked, future, _ = self._pending.get(message.id, (None, None, None))
+        asked, future, _, _ = self._pending.get(message.id, (None, None, None, None))
         # a late answer has nobody waiting; an answer of somebody else than the one asked is no answer
         if asked is None or future is None or future.done() or asked.peer.name != link.peer.name:
             return
@@ -253,11 +258,11 @@ class Rpc:
         self._links.detach(link, error.message)
 
     def _too_late(self, number: int) -> None:
-        link, future, request = self._pending[number]
+        link, future, request, _ = self._pending[number]
         if not future.done():
             future.set_exception(DeadlineExceeded(f"{link.peer.name} did not answer {request.word} in time"))
 
-    def _fail_pending(self, link: Link, reason: str) -> None:
-        for asked, future, _ in self._pending.values():
-            if asked is link and not future.done():
+    def _fail_pending(self, link: Link, reason: str, lanes: Collection[Lane]) -> None:
+        for asked, future, _, lane in self._pending.values():
+            if asked is link and lane in lanes and not future.done():
                 future.set_exception(PeerUnreachable(f"the link to '{link.peer.name}' went down: {reason}"))

@@ -2,8 +2,8 @@
 
 A socket's descriptor is watched with `add_reader`, which works with every loop; never one future per message. The descriptor
 is edge-triggered and any send may swallow an edge, hence two rules: read until EVENTS says that nothing is left, and look at
-EVENTS again after every send. Measured: asking EVENTS costs 3 µs, catching `Again` 7.5 µs. That question in its turn may swallow
-the edge of credit, and a ROUTER has no question that tells it of one peer: whoever found the queue full tries again by the clock.
+EVENTS again after every send. Measured: asking EVENTS costs 3 µs, catching `Again` 7.5 µs. That question in its turn may take
+credit in unnoticed, and a ROUTER cannot be asked about one peer: whoever found the queue full tries again by the clock.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ KEPT_BYTES: Final = 2 * limits.MESSAGE_BYTES  # of freed memory at the heap's en
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 HANDSHAKE_MS: Final = 4000
-FULL_S: Final = 0.01  # between two attempts to send into a full queue where nothing else wakes it: a turn of 20 µs, 0.2 % of a core
+FULL_S: Final = 0.01  # between two attempts to send into a full queue: a turn of 20 µs, 0.2 % of a core
 LIBZMQ_HEARTBEAT: Final = (2000, 6000, 8000)  # interval, time-out, TTL in ms: ours sees hung programs, this one dead machines
 ASKED_ONLY: Final = 0  # the interval at a ROUTER: a DEALER's heartbeats carry the TTL after which it is taken for dead here
 REFUSED: Final = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)

@@ -358,17 +358,6 @@ async def test_a_data_lane_without_a_link_is_cut(scene: Scene) -> None:
     assert await stranger.event() == zmq.EVENT_HANDSHAKE_SUCCEEDED
 
 
-async def test_the_lanes_of_a_link_go_down_together_and_come_back(scene: Scene) -> None:
-    cloud = await scene.open()
-    edge = await scene.joined("edge-1")
-    data = cloud._routers[1]
-    (connection,) = data._connections.values()
-    data.drop(connection, "cut by the test", cut=True)
-    await scene.hears("edge-1", up=False)
-    await scene.hears("edge-1", up=True)
-    assert (await edge.call("cloud-1", PICTURES, Ask(number=4), blobs=[b"x"], timeout=5)).body.number == 4
-
-
 async def test_control_does_not_wait_behind_pictures(scene: Scene) -> None:
     await scene.open()
     edge = await scene.joined("edge-1")

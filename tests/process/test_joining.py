@@ -115,7 +115,7 @@ async def test_a_token_for_another_door_is_not_shown_to_this_one(founding: Found
 async def test_the_one_use_key_may_ask_for_nothing_but_the_registration(founding: Founding) -> None:
     ticket = read_token(await founding.token())
     context = zmq.asyncio.Context()
-    raw = Raw(context, founding.address, founding.key.public, ticket.identity, b"", 1000)
+    raw = Raw(context, founding.address, founding.key.public, ticket.identity)
     try:
         await raw.join(joiner_name(ticket.identity.public))
         for number, method in enumerate(METHODS, 1):

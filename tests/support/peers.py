@@ -46,7 +46,14 @@ class Raw:
     """A peer that speaks ZeroMQ but not our rules."""
 
     def __init__(
-        self, context: zmq.asyncio.Context, address: str, server: str, key: Identity | None, routing_id: bytes, hwm: int
+        self,
+        context: zmq.asyncio.Context,
+        address: str,
+        server: str,
+        key: Identity | None,
+        *,
+        routing_id: bytes = b"",
+        hwm: int = 1000,
     ) -> None:
         self.context, self.address, self.server, self.key, self.hwm = context, address, server, key, hwm
         self.data: zmq.asyncio.Socket | None = None
@@ -160,7 +167,7 @@ class Scene:
                 missing = missing - {who} if up else missing
 
     def raw(self, key: Identity | None, routing_id: bytes = b"", hwm: int = 1000) -> Raw:
-        raw = Raw(self.context, self.address, self.key.public, key, routing_id, hwm)
+        raw = Raw(self.context, self.address, self.key.public, key, routing_id=routing_id, hwm=hwm)
         self.stack.callback(raw.close)
         return raw
 
