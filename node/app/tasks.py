@@ -10,8 +10,9 @@ from node.app.part import Gauge, Loops, Part
 from node.config.schema import TasksConfig
 from node.model.cluster import Role
 from node.model.process import Limits, SandboxLevel
-from node.roles.shared.task_controller import Rules, TaskController
+from node.roles.shared.task_controller import TaskController
 from node.roles.shared.task_link import TaskLink
+from node.roles.shared.task_policy import Rules
 from node.roles.shared.task_runtime import Bounds, TaskRuntime
 
 FOLDER: Final = "tasks"
@@ -39,7 +40,7 @@ class TaskParts:
         bounds = Bounds(_limits(tasks), SandboxLevel(tasks.sandbox), tasks.network)
         runtime = TaskRuntime(ground.runner, ground.objects, config.node.data_dir / FOLDER, clock, bounds, fetch)
         link = TaskLink(config.node.name, ground.store.tasks, ground.transport, ground.delivery, clock)
-        rules = Rules(config.node.name, tasks.allow, frozenset(tasks.digests), tasks.at_once, edges)
+        rules = Rules(config.node.name, tasks.allow, frozenset(tasks.digests), tasks.signers, tasks.at_once, edges)
         controller = TaskController(ground.store.tasks, runtime, clock, rules, link)
         link.register(ground.roles, runtime, controller)
         return cls(controller)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INLINE_MOST: Final = 256 * 1024  # bytes of a script that is sent within the request
 CONFIG_MOST: Final = 2**20
+SCRIPT: Final = "main.py"  # the model's default entry
 SIGNALLED: Final = 128  # and the signal's number, as shells tell it
 
 _CLOCK: Final = SystemClock()
@@ -54,11 +55,12 @@ def tasks() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file that the task finds in data/; may be repeated.",
 )
-@click.option("--entry", default="main.py", help="The file of an archive that is run.")
+@click.option("--entry", default=SCRIPT, help="The file of an archive that is run.")
 @click.option("--attempts", type=click.IntRange(1, 100), default=1, help="How often it may be tried.")
 @click.option("--safe", is_flag=True, help="May be tried again also when nobody saw how it ended.")
 @click.option("--wall", type=click.FloatRange(min=0.001), help="Seconds that it may take.")
 @click.option("--on", "node", metavar="NODE", help="The edge that runs it; default: the node that is asked.")
+@click.option("--sign", "key", type=click.Path(path_type=Path), help="A file with a key that signs FILE: ecnode tasks key.")
 @click.option("--detach", is_flag=True, help="Do not follow it.")
 @output_option
 @pass_settings
@@ -74,6 +76,7 @@ def submit(  # noqa: PLR0917 - click passes them by name
     attempts: int,
     wall: float | None,
     node: str | None,
+    key: Path | None,
     *,
     safe: bool,
     detach: bool,
@@ -90,7 +93,7 @@ def submit(  # noqa: PLR0917 - click passes them by name
     if node is not None:
         document["node"] = node
     with settings.connect() as client:
-        document |= _program(settings, client, file, entry)
+        document |= _program(settings, client, file, entry, key)
         document["data"] = [{"path": each.name, "blob": uploaded(settings, client, each).id} for each in data]
         task = client.submit_task(document)
         settings.say(f"task {task.id} on {task.node}" + (f"   (follow: ecnode tasks logs -f {task.id})" if detach else ""))
@@ -101,13 +104,38 @@ def submit(  # noqa: PLR0917 - click passes them by name
     return 0
 
 
-def _program(settings: Settings, client: Client, file: Path, entry: str) -> Document:
-    if file.stat().st_size <= INLINE_MOST and file.suffix == ".py":
+def _program(settings: Settings, client: Client, file: Path, entry: str, key: Path | None) -> Document:
+    signed: Document = {} if key is None else {"signature": _signature(file, entry, key)}
+    if file.stat().st_size <= INLINE_MOST and file.suffix == ".py" and entry == SCRIPT:
         try:
-            return {"script": file.read_text(encoding="utf-8")}
+            return {"script": file.read_bytes().decode(), **signed}
         except UnicodeDecodeError:
             pass  # a script in another encoding says so in its first lines: it goes as it is
-    return {"bundle": uploaded(settings, client, file).id, "entry": entry}
+    return {"bundle": uploaded(settings, client, file).id, "entry": entry, **signed}
+
+
+def _signature(file: Path, entry: str, key: Path) -> str:
+    import hashlib
+
+    from node.pipeline.federated.identity import load_or_create
+    from node.pipeline.task.signing import sign
+
+    if not key.exists():
+        raise Invalid(f"{key} is not there", hint=f"ecnode tasks key {key} makes one")
+    with file.open("rb") as content:
+        return sign(load_or_create(key).secret, hashlib.file_digest(content, "sha256").hexdigest(), entry)
+
+
+@tasks.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@pass_settings
+def key(settings: Settings, file: Path) -> None:
+    """Print the public half of the signing key in FILE, which is made where it is not there."""
+    from node.pipeline.federated.identity import load_or_create
+
+    public = load_or_create(file).public
+    click.echo(public)
+    settings.say(f'a node that has it in tasks.signers, and tasks.allow = "signed", runs what {file} has signed')
 
 
 @tasks.command("list")
@@ -185,13 +213,16 @@ def retry(settings: Settings, ref: str) -> None:
 @click.argument("ref")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--arg", "pairs", metavar="KEY=VALUE", multiple=True, help="Set a value of the config; may be repeated.")
-@click.option("--entry", default="main.py", help="The file of an archive that is run.")
+@click.option("--entry", default=SCRIPT, help="The file of an archive that is run.")
+@click.option("--sign", "key", type=click.Path(path_type=Path), help="A file with a key that signs FILE.")
 @output_option
 @pass_settings
-def update(settings: Settings, ref: str, file: Path, pairs: tuple[str, ...], entry: str) -> None:
+def update(  # noqa: PLR0917 - click passes them by name
+    settings: Settings, ref: str, file: Path, pairs: tuple[str, ...], entry: str, key: Path | None
+) -> None:
     """Have a task run FILE instead, under the same id; where FILE cannot be made ready it runs on as it is."""
     with settings.connect() as client:
-        task = client.revise_task(ref, {**_program(settings, client, file, entry), "config": _pairs(pairs)})
+        task = client.revise_task(ref, {**_program(settings, client, file, entry, key), "config": _pairs(pairs)})
     settings.say(f"task {task.id}: revision {task.revision + 1} follows")
     if settings.output != "table":
         _show(settings, task)

@@ -162,6 +162,7 @@ OpenGroups = Annotated[
     AfterValidator(_without_repeats),
 ]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
+SigningKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 PlotKey = Annotated[str, AfterValidator(_plot_key)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
 ObjectFolder = Annotated[str, AfterValidator(_object_folder)]

@@ -45,6 +45,7 @@ from node.config.kinds import (
     Resolution,
     Roles,
     ServicePlace,
+    SigningKey,
     Size,
     Texts,
     Words,
@@ -303,8 +304,13 @@ class EdgeConfig(Section):
 class TasksConfig(Section):
     """[tasks]: whose programs run on this node, and what they may use; each limit holds besides those of a task."""
 
-    allow: Literal["any", "digest", "none"] = Field(
-        "any", description="Whose: any that a caller with scope submit sends, only those of digests, or none."
+    allow: Literal["any", "signed", "digest", "none"] = Field(
+        "any",
+        description="Whose: any that a caller with scope submit sends, those that one of signers has signed, those of "
+        "digests, or none.",
+    )
+    signers: Annotated[tuple[SigningKey, ...], BeforeValidator(one_or_many)] = Field(
+        (), max_length=64, description="Public keys whose programs run where allow is signed: `ecnode tasks key` prints one."
     )
     digests: Texts = Field((), description="SHA-256 of each script or bundle that may run where allow is digest.")
     at_once: int = Field(64, ge=1, le=1024, description="Programs of tasks that run at once; the others wait.")

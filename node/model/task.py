@@ -102,7 +102,7 @@ class TaskSpec(Value):
     """What one revision does: exactly one of `script`, `bundle` and `command`.
 
     `bundle` is the blob of a script, or of a zip or tar archive; `entry` is the file in an archive that is run. `config` is
-    found as `config.json` in the task's folder.
+    found as `config.json` in the task's folder. `signature` covers the script or bundle and `entry`, see `tasks.signers`.
     """
 
     script: Annotated[str, StringConstraints(max_length=SCRIPT_MOST)] | None = None
@@ -116,6 +116,7 @@ class TaskSpec(Value):
     retry: Retry = Retry()
     sandbox: SandboxLevel | None = None
     network: StrictBool = False
+    signature: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")] | None = None
 
     @model_validator(mode="after")
     def _one_program(self) -> TaskSpec:

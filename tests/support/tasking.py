@@ -10,7 +10,8 @@ from node.model.process import SandboxLevel
 from node.model.task import TASK_LIFE, Task, TaskRequest
 from node.roles.shared.runner.probe import Ladder
 from node.roles.shared.runner.runner import Runner
-from node.roles.shared.task_controller import Rules, TaskController
+from node.roles.shared.task_controller import TaskController
+from node.roles.shared.task_policy import Rules
 from node.roles.shared.task_runtime import Bounds, TaskRuntime
 from node.roles.shared.tasks import end
 from node.storage import Store, open_store

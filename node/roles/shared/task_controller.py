@@ -8,17 +8,15 @@ that could not be found again.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotBuilt, NotFound, Rejected, Unavailable
+from node.errors import Conflict, EcnodeError, Invalid, NotBuilt, NotFound, Rejected, Unavailable
 from node.model.process import Facts
 from node.model.task import TASK_LIFE, Failure, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.value import new_id
@@ -26,6 +24,7 @@ from node.roles.shared import task_logs
 from node.roles.shared.runner.runner import Run
 from node.roles.shared.task_link import LOG_WAIT_S, NOT_YET_S, TaskLink
 from node.roles.shared.task_logs import LogPart
+from node.roles.shared.task_policy import Rules, permit
 from node.roles.shared.task_runtime import Attempt, TaskRuntime
 from node.storage.tasks import NOTE, REASON_MOST, Step, Tasks, after_step
 
@@ -39,17 +38,6 @@ _BEFORE_START: Final = {
     TaskState.STAGING: ("prepare", "start"),
     TaskState.READY: ("start",),
 }  # and the steps from there to the start
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Who may run code here, and how much of it at once."""
-
-    name: str
-    allow: str = "any"
-    digests: frozenset[str] = frozenset()
-    at_once: int = 64
-    edges: Callable[[], Collection[str]] = tuple
 
 
 class TaskController:
@@ -124,14 +112,7 @@ class TaskController:
             raise Invalid(f"no edge is called '{request.node}' here", hint=f"edges that were heard of: {known or 'none'}")
 
     async def _allow(self, request: TaskSpec) -> None:
-        if self._rules.allow == "none":
-            raise Forbidden("this node runs nobody's code", hint="tasks.allow in its config decides")
-        if self._rules.allow == "digest":
-            digest = request.bundle or (hashlib.sha256(request.script.encode()).hexdigest() if request.script else "")
-            if digest not in self._rules.digests:
-                raise Forbidden(
-                    f"the program {digest or 'of a command'} is not allowed here", hint="tasks.digests lists what is"
-                )
+        permit(self._rules, request)
         await self._runtime.check(request)
 
     async def get(self, ref: str) -> Task:

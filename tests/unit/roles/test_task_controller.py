@@ -16,7 +16,9 @@ from tasking import CLOCK, Desk
 from node.errors import Conflict, Forbidden, Malformed, NotFound, Stale
 from node.model.task import TaskChange, TaskRequest, TaskSpec, TaskState
 from node.model.value import new_id
-from node.roles.shared.task_controller import Rules
+from node.pipeline.federated.identity import load_or_create
+from node.pipeline.task.signing import digest_of, sign
+from node.roles.shared.task_policy import Rules
 from node.roles.shared.task_runtime import Attempt
 from node.storage.tasks import Step
 
@@ -217,6 +219,27 @@ async def test_whose_code_may_run_is_the_nodes_to_say(tmp_path: Path, allow: str
         await desk.controller.submit(TaskRequest(command=("true",)))
     if allow == "digest":
         assert (await desk.until((await desk.submit("pass")).id)).state == "finished"
+    await desk.die()
+
+
+async def test_what_nobody_trusted_has_signed_is_refused_and_so_is_another_entry_under_the_same_signature(
+    tmp_path: Path,
+) -> None:
+    mine, other = load_or_create(tmp_path / "mine"), load_or_create(tmp_path / "other")
+    desk = await Desk(tmp_path, Rules("cloud-1", allow="signed", signers=(mine.public,))).live()
+    digest = digest_of(b"pass")
+    good = sign(mine.secret, digest, "main.py")
+    assert (await desk.until((await desk.submit("pass", signature=good)).id)).state == "finished"
+    for text, signature, entry in (
+        ("pass", None, "main.py"),
+        ("print()", good, "main.py"),
+        ("pass", good, "other.py"),
+        ("pass", sign(other.secret, digest, "main.py"), "main.py"),
+    ):
+        with pytest.raises(Forbidden):
+            await desk.submit(text, signature=signature, entry=entry)
+    with pytest.raises(Forbidden, match="command cannot be signed"):
+        await desk.controller.submit(TaskRequest(command=("true",), signature=good))
     await desk.die()
 
 
