@@ -60,7 +60,7 @@ def _diagram(y: float, name: str, *, limit: float, top: float, seconds: float, d
         f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end" fill="#c02020">{limit:g}</text>',
         f'<text x="{LEFT - 8}" y="{y + HEIGHT}" text-anchor="end">0</text>',
     ]
-    step = 10 if seconds <= 120 else 30
+    step = 2 if seconds <= 30 else 10 if seconds <= 120 else 30
     parts += [
         f'<text x="{LEFT + when / seconds * WIDTH:.1f}" y="{y + HEIGHT + 14}" text-anchor="middle">{when}</text>'
         for when in range(0, int(seconds) + 1, step)

@@ -64,7 +64,7 @@ def begin(client: Client) -> Query:
 
 
 def race(system: SlowedSystem, known: Known) -> Run:
-    """A run under the system's scheduler, its link slow for a while."""
+    """A run under the scheduler that is due, the link slow for a while."""
     run = Run()
     with system.client() as client:
         query = begin(client)

@@ -31,7 +31,7 @@ class NarrowLink:
         self._way_s = way_s
         self._free_at = [0.0, 0.0]
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="narrow link")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="narrow link", daemon=True)
         self._servers: list[asyncio.Server] = []
 
     def __enter__(self) -> NarrowLink:

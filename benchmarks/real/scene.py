@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from math import ceil, floor, hypot, inf
+from math import ceil, hypot, inf
 from pathlib import Path
 from statistics import fmean, median
 from typing import Final
@@ -24,7 +23,6 @@ from node.model.document import ResultItem
 
 OVERLAP: Final = 0.5
 SLACK_S: Final = 0.2  # beyond its time and its limit a result stands for nothing any more
-HELD_MOST: Final = 75  # frames
 SPEED_FRAMES: Final = 5
 PICTURE_AREA: Final = 1920.0 * 1080.0  # the planner's scale
 
@@ -52,7 +50,6 @@ class Truth:
         size = told["width"], told["height"]
         self.fps = fps
         self.frames = [unit(frame["boxes"], *size) for frame in told["frames"][::every]]
-        self.objects = fmean(len(boxes) for boxes in self.frames)
         self.area = fmean(area(box) for boxes in self.frames for box in boxes) * PICTURE_AREA
         self.speed = self._speed()
 
@@ -61,16 +58,10 @@ class Truth:
         there = self.frames[frame % len(self.frames)]
         return sum(any(overlap(one, box) >= OVERLAP for box in boxes) for one in there) / len(there) if there else 1.0
 
-    @cache  # noqa: B019 - there is one truth in a program
-    def held(self, frames: int) -> float:
-        """The share that is right so many frames later, where all was right at first; a mean over the clip."""
-        starts = range(0, len(self.frames), 3)
-        return fmean(self.right(self.frames[start], start + frames) for start in starts)
-
-    def accuracy(self, rate: float) -> float:
-        """What `rate` perfect results a second are worth."""
-        count = max(min(floor(self.fps / rate), HELD_MOST), 1)
-        return fmean(self.held(frames) for frames in range(count))
+    def right_for(self, first: int, count: int) -> float:
+        """The share that is right over so many frames of a result that was perfect in the first of them."""
+        boxes = self.frames[first % len(self.frames)]
+        return fmean(self.right(boxes, first + place) for place in range(count))
 
     def _speed(self) -> float:
         """The median speed of faces in px/s at the planner's scale."""
@@ -105,19 +96,22 @@ def frames_of(results: Sequence[ResultItem], rates: Mapping[int, float], truth: 
     `rates` are the frame rates of the plans by their epochs.
     """
     slowest = min(rates.values(), default=1.0)
-    shown = sorted((item for item in results if span.has(item.captured_at)), key=lambda item: item.captured_at)
-    if not shown:
-        return [Frame(0.0, span.seconds, inf, 0.0)]
+    ordered = sorted(results, key=lambda item: item.captured_at)
+    before = [item for item in ordered if item.captured_at < span.began]
+    shown = before[-1:] + [item for item in ordered if span.has(item.captured_at)]
     ends = [*(item.captured_at for item in shown[1:]), span.began + span.seconds]
-    found = [Frame(0.0, shown[0].captured_at - span.began, inf, 0.0)]
-    for item, end in zip(shown, ends, strict=True):
-        at, covers = item.captured_at - span.began, end - item.captured_at
+    found = [] if shown else [Frame(0.0, span.seconds, inf, 0.0)]
+    for item, end in zip(shown, ends, strict=False):
+        at, gone = item.captured_at - span.began, max(span.began - item.captured_at, 0.0)
+        covers = end - item.captured_at
         most = 1 / min(rates.get(item.plan_epoch, slowest), truth.fps) + track.limit + SLACK_S
         stands = min(covers, most)
         boxes = unit(item.output["bbox"], item.width, item.height)
         frames = max(ceil(stands * truth.fps - 1e-6), 1)
         right = fmean(truth.right(boxes, item.cam_frame_id + place) for place in range(frames))
-        found.append(Frame(at, stands, item.latency if track.constraint.latency else item.delay, right))
+        if stands > gone:
+            figure = item.latency if track.constraint.latency else item.delay
+            found.append(Frame(at + gone, stands - gone, figure, right))
         if covers > most:
-            found.append(Frame(at + stands, covers - stands, inf, 0.0))
+            found.append(Frame(max(at + stands, 0.0), covers - max(stands, gone), inf, 0.0))
     return found

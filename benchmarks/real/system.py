@@ -19,6 +19,7 @@ from node.clock import SystemClock
 from node.errors import EcnodeError
 from real.narrow import NarrowLink
 from real.slowed import slowness
+from real.turns import DUE
 
 T = TypeVar("T")
 
@@ -39,9 +40,8 @@ READY_S: Final = 90.0
 class SlowedSystem(LocalSystem):
     """See the module; `link` is the way between the host and the cloud."""
 
-    def __init__(self, clip: Path, assets: Path, scheduler: str) -> None:
+    def __init__(self, clip: Path, assets: Path) -> None:
         super().__init__(2, [Source("lobby", clip, "people indoor")], assets, pace=QUICK)
-        self.scheduler = scheduler
         door = self._members[0].peer_port
         self.link = NarrowLink(FAR, "127.0.0.1", (door, door + 1), LINK_MBPS, LINK_WAY_S)
         self._stack.enter_context(self.link)
@@ -53,6 +53,8 @@ class SlowedSystem(LocalSystem):
                     (own / file.name).symlink_to(file.resolve())
             self.slow(name, FACTORS[name])
         os.environ["PYTHONPATH"] = str(BENCHMARKS)  # where the schedulers of the benchmark are found
+        os.environ[DUE] = str(self.folder / "scheduler")
+        self.turn("robust")
 
     def slow(self, name: str, factor: float) -> None:
         """From now on stages take so many times their CPU time on that node."""
@@ -60,11 +62,9 @@ class SlowedSystem(LocalSystem):
         place.with_name("new").write_text(str(factor))
         place.with_name("new").replace(place)
 
-    def take_turns(self, scheduler: str) -> None:
-        """Starts the cloud anew with another scheduler."""
-        self.scheduler = scheduler
-        self.kill(CLOUD)
-        self.restart(CLOUD)
+    def turn(self, scheduler: str) -> None:
+        """From now on a new query gets a scheduler of that name, as `cloud.scheduler` takes it."""
+        (self.folder / "scheduler").write_text(scheduler)
 
     def client(self) -> Client:
         """Of the cloud."""
@@ -80,7 +80,7 @@ class SlowedSystem(LocalSystem):
             door = self._members[0].peer_port
             text = text.replace(f"tcp://127.0.0.1:{door}", f"tcp://{FAR}:{door}")
         if member.name == CLOUD:
-            text += f'[cloud]\nscheduler = "{self.scheduler}"\n'
+            text += '[cloud]\nscheduler = "real.turns:Turns"\n'
         for service, name in SERVICES.items():
             text += f"[services.{service}]\nimplementation = 'real.slowed:{name}'\nfolder = '{BENCHMARKS}'\n"
             text += f"fixed_share = {FIXED[service]}\n"
