@@ -15,9 +15,9 @@ from node.api.compat.bodies import (
     SyncResult,
     UpdatePlan,
 )
-from node.api.compat.inputs import ServiceInput
 from node.api.compat.pai import CreateTask
 from node.api.compat.tasks import OriginalTask
+from node.api.inputs import ServiceInput
 from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document, PlanChoice
 from node.model.federated import DatasetRequest, Refusal, SessionRequest

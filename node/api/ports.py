@@ -29,6 +29,7 @@ from node.model.video import (
     Query,
     QueryRequest,
     QueryState,
+    Resolution,
     Result,
     Runtime,
     VideoConf,
@@ -219,18 +220,44 @@ class Nodes(Protocol):
 
 
 class Served(Protocol):
-    """What one call of a service gave: plain values, and pictures as JPEG."""
+    """What one call of a service gave: plain values, pictures as JPEG, and what it took."""
 
     @property
     def values(self) -> Mapping[str, JsonValue]: ...
     @property
     def pictures(self) -> Mapping[str, Sequence[bytes]]: ...
+    @property
+    def stage_seconds(self) -> Sequence[float]: ...
+    @property
+    def decode_seconds(self) -> float: ...
+    @property
+    def wait_seconds(self) -> float: ...
+
+
+class Profile(Protocol):
+    """The seconds that a service takes at each resolution, for so many objects."""
+
+    @property
+    def seconds(self) -> Mapping[Resolution, float]: ...
+    @property
+    def objects(self) -> int: ...
 
 
 class Services(Protocol):
     """The compute services of this node."""
 
     def reports(self) -> tuple[ServiceReport, ...]: ...
+
+    def lacks(self) -> Mapping[str, str]:
+        """The services that it does not offer, and why, as far as that is known."""
+
+    async def bench(self, service: str) -> Profile:
+        """Measures a service now.
+
+        Raises:
+            Busy: one is being measured.
+            AssetMissing: it is not offered here.
+        """
 
     async def call(
         self,

@@ -33,6 +33,7 @@ from node.roles.shared.neighbours import Neighbours
 from node.roles.shared.news import NodeNews, QueryNews
 from node.roles.shared.processes import Spawner
 from node.roles.shared.reporter import Machine, Reporter
+from node.roles.shared.service_desk import ServiceDesk
 from node.roles.shared.tasks import begin, end
 from node.transport.base import LinkState
 
@@ -151,7 +152,7 @@ class Node:
             queries=cloud.queries if cloud else None,
             nodes=self,
             health=self,
-            services=ground.compute,
+            services=ServiceDesk(ground.compute, self.config.node.assets_dir, self._clock),
             sources=self._edge.sources if self._edge else None,
             aliases=ground.store.aliases,
             tokens=ground.store.tokens,

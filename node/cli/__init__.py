@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "service": Entry("node.cli.service:service", "Make a node a service of systemd."),
     "status": Entry("node.cli.nodes:status", "The node and the peers it knows."),
     "sources": Entry("node.cli.sources:sources", "See, add and look at video sources."),
+    "services": Entry("node.cli.services:services", "See, call and measure compute services."),
     "queries": Entry("node.cli.queries:queries", "Submit and follow video queries."),
     "tasks": Entry("node.cli.tasks:tasks", "Run scripts on a node, follow and stop them."),
     "data": Entry("node.cli.data:data", "Register data sets for private sessions."),

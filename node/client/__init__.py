@@ -14,6 +14,7 @@ from node.client.members import MemberCalls
 from node.client.nodes import NodeCalls
 from node.client.plots import PlotCalls
 from node.client.queries import QueryCalls
+from node.client.services import ServiceCalls
 from node.client.sessions import SessionCalls
 from node.client.sources import SourceCalls
 from node.client.tasks import TaskCalls
@@ -22,5 +23,7 @@ from node.client.tokens import TokenCalls
 __all__ = ["TIMEOUT", "Client", "Page"]
 
 
-class Client(NodeCalls, SourceCalls, QueryCalls, TaskCalls, PlotCalls, TokenCalls, BlobCalls, MemberCalls, SessionCalls):
+class Client(
+    NodeCalls, SourceCalls, ServiceCalls, QueryCalls, TaskCalls, PlotCalls, TokenCalls, BlobCalls, MemberCalls, SessionCalls
+):
     """A node's HTTP API; see `Connection` for what it is made with."""

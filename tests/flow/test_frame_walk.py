@@ -231,6 +231,37 @@ async def test_an_original_client_submits_reads_results_and_calls_a_service(syst
     assert resources["edge"][names["edge"]]["face_detection"]["n_process"] == 1
 
 
+async def test_services_are_listed_called_and_measured(system, assets, tmp_path, capsys):
+    _, edge, client = system
+    listed = {one.name: one for one in await asyncio.to_thread(client.services)}
+    assert {one.node for one in listed["face_detection"].nodes} == {"cloud-1", "edge-1"}
+    assert listed["helmet_detection"].nodes == ()
+
+    async def reason():
+        found = {one.name: one.reason for one in await asyncio.to_thread(client.services)}["helmet_detection"]
+        return found if "model" in found else None
+
+    assert "implementation" in await until(reason)
+    token = edge.config.node.data_dir / "token"
+
+    async def ecnode(*words: str) -> str:
+        given = ["--url", edge._http.urls[0], "--token-file", str(token), "services", *words]
+        assert await asyncio.to_thread(run, given) == 0
+        return capsys.readouterr().out
+
+    picture = str(store.path(assets, "calibration.jpg"))
+    found = json.loads(await ecnode("call", "face_detection", "--image", picture))
+    (tmp_path / "faces.json").write_text(json.dumps(found))
+    posed = json.loads(await ecnode("call", "face_alignment", "--inputs", str(tmp_path / "faces.json")))
+    assert posed["count_result"]["total"] == len(found["bbox"]) == len(found["faces"]) > 0
+    kept = json.loads(await ecnode("call", "face_detection", "--image", picture, "--out", str(tmp_path / "out")))
+    assert (tmp_path / "out" / "faces-0.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert kept["faces"][0].endswith("faces-0.jpg")
+    (measured,) = json.loads(await ecnode("bench", "motion_detection", "-o", "json"))
+    assert (measured["node"], set(measured["seconds"])) == ("edge-1", set(measured["calibrated"]))
+    assert "edge-1" in await ecnode("list")
+
+
 async def test_the_cloud_shows_the_pictures_of_an_edge_that_opens_no_door_to_it(system):
     _, _, client = system
     query = await asyncio.to_thread(client.submit, REQUEST)

@@ -19,7 +19,7 @@ from node.api.ports import Ports
 from node.api.server import HttpServer
 from node.client import Client
 from node.clock import SystemClock
-from node.errors import EcnodeError, PeerUnreachable
+from node.errors import AssetMissing, EcnodeError, PeerUnreachable
 from node.journal import Metrics
 from node.model.cluster import JobReport, NodeReport, NodeState, NodeView, Role, ServiceReport
 from node.model.decision import Decision
@@ -32,6 +32,7 @@ from node.model.video import (
     Query,
     QueryRequest,
     QueryState,
+    Resolution,
     Result,
     Runtime,
     StageRole,
@@ -46,6 +47,7 @@ from node.roles.cloud.rosters import Rosters
 from node.roles.cloud.succession import Succession
 from node.roles.shared.blobs import BlobService
 from node.roles.shared.events import EventBus
+from node.roles.shared.measured import Profile
 from node.roles.shared.news import QueryNews
 from node.roles.shared.registry import Registry
 from node.storage import Store, open_store
@@ -241,6 +243,9 @@ class FixedHealth:
 class Served:
     values: Mapping[str, Any]
     pictures: Mapping[str, tuple[bytes, ...]]
+    stage_seconds: tuple[float, ...] = (0.02,)
+    decode_seconds: float = 0.004
+    wait_seconds: float = 0.001
 
 
 @dataclass
@@ -251,6 +256,14 @@ class FixedServices:
 
     def reports(self) -> tuple[ServiceReport, ...]:
         return (ServiceReport(name="face_detection"), ServiceReport(name="face_alignment"))
+
+    def lacks(self) -> Mapping[str, str]:
+        return {"helmet_detection": "there is no model"}
+
+    async def bench(self, service: str) -> Profile:
+        if service in self.lacks():
+            raise AssetMissing(self.lacks()[service])
+        return Profile(seconds={Resolution.P480: 0.021}, objects=7)
 
     async def call(
         self,

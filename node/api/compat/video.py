@@ -30,7 +30,6 @@ from node.api.compat.bodies import (
     UpdatePlan,
     VideoParams,
 )
-from node.api.compat.inputs import ServiceInput, read_inputs, write_outputs
 from node.api.compat.replies import Done, Joined, OriginalPlan, OriginalRuntime, SubmittedJob, SubmittedQuery
 from node.api.compat.shapes import (
     cluster_shape,
@@ -41,6 +40,7 @@ from node.api.compat.shapes import (
     state_shape,
     videos_shape,
 )
+from node.api.inputs import ServiceInput, read_inputs, write_outputs
 from node.api.queries import change, queries_of, tag
 from node.api.reading import MAX_LARGE_BODY, check_ref, parse, read_body, read_large_body, read_params
 from node.api.route import DOOR, Route, Scope

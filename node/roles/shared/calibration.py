@@ -39,7 +39,7 @@ async def calibrate(compute: ComputeService, folder: Path, clock: Clock) -> None
     if found is not None:
         _publish(compute, found)
         log.info("calibration recalled", extra={"services": ", ".join(found)})
-        await _warm_up(compute, folder, found, clock)
+        await _warm_up(compute, folder, clock)
         return
     while True:
         try:
@@ -56,13 +56,37 @@ async def calibrate(compute: ComputeService, folder: Path, clock: Clock) -> None
         await clock.sleep(AGAIN_S)
 
 
-async def _warm_up(compute: ComputeService, folder: Path, found: Mapping[str, Profile], clock: Clock) -> None:
-    """Has the models loaded, as measuring would have: on a busy machine the first pictures of a query grew old over it."""
+async def _warm_up(compute: ComputeService, folder: Path, clock: Clock) -> None:
+    """Has the models loaded, as measuring would have: on a busy machine the first pictures of a query grew old over it.
+
+    Of a service that has none it is learned why.
+    """
     try:
         picture = assets.path(folder, PICTURE).read_bytes()
-        await _measure_all(compute, picture, clock, services=tuple(found), resolutions=(Resolution.P360,), runs=1)
+        await _measure_all(compute, picture, clock, resolutions=(Resolution.P360,), runs=1)
     except (OSError, EcnodeError) as error:
         log.info("models not loaded ahead", extra={"reason": str(error)})
+
+
+async def measure(compute: ComputeService, folder: Path, clock: Clock, service: str) -> Profile | None:
+    """What a service takes now at every resolution, fed by those before it; None where it is not offered.
+
+    Raises:
+        AssetMissing: the picture is not there.
+        EcnodeError: a call failed.
+    """
+    picture = await asyncio.to_thread(assets.path(folder, PICTURE).read_bytes)
+    return (await _measure_all(compute, picture, clock, services=_with_feeders(service))).get(service)
+
+
+def _with_feeders(service: str) -> tuple[str, ...]:
+    """The service behind those that give what it needs, in the order in which they can run."""
+    found, needs = [service], SERVICES[service].needs - SOURCE_GIVES
+    for before in reversed(tuple(SERVICES)[: tuple(SERVICES).index(service)]):
+        if SERVICES[before].gives & needs:
+            found.append(before)
+            needs = (needs - SERVICES[before].gives) | (SERVICES[before].needs - SOURCE_GIVES)
+    return tuple(reversed(found))
 
 
 def _publish(compute: ComputeService, found: Mapping[str, Profile]) -> None:
@@ -91,6 +115,7 @@ async def _measure_all(
                 outcome, spent = await _measure(compute, name, values, pictures, resolution=resolution, clock=clock, runs=runs)
             except AssetMissing as error:
                 log.info("service not offered", extra={"service": name, "reason": error.message, "hint": error.hint})
+                compute.lack(name, f"{error.message}; {error.hint}" if error.hint else error.message)
                 del seconds[name]
                 continue
             seconds[name][resolution] = spent

@@ -93,6 +93,7 @@ class ComputeService:
             {"arena": arena.descriptor},
         )
         self._figures = {name: _Figures() for name in SERVICES}
+        self.lacks: dict[str, str] = {}
 
     async def run(self) -> None:
         """Serves calls until cancelled; then those that wait fail."""
@@ -110,8 +111,13 @@ class ComputeService:
 
     def learn(self, service: str, profile: Mapping[Resolution, float], objects: int) -> None:
         """Remembers how many seconds a service takes at each resolution, for so many objects."""
+        self.lacks.pop(service, None)
         self._figures[service].profile = dict(profile)
         self._figures[service].objects = objects
+
+    def lack(self, service: str, reason: str) -> None:
+        """Remembers why a service is not offered here."""
+        self.lacks[service] = reason
 
     def reports(self) -> tuple[ServiceReport, ...]:
         """What the heartbeat says of the services that this node offers: those that it has measured."""
