@@ -42,6 +42,7 @@ PARTS: Final = ("streams", "ranks", "kills")
 OURS: Final = "robust"
 SHOWN: Final = (OURS, "cloud only", "seed PID")
 READY_S: Final = 120.0
+RUN_S, DROP = 12.0, (4.0, 8.0)  # of each scheduler, and when the link is slow
 
 
 async def streams(folder: Path, rounds: int, seconds: float) -> tuple[list[float], list[float], list[list[float]]]:
@@ -61,15 +62,13 @@ async def streams(folder: Path, rounds: int, seconds: float) -> tuple[list[float
 class RealRun:
     """Everything that is found out with three processes."""
 
-    def __init__(self, folder: Path, runs: int, seconds: float) -> None:
+    def __init__(self, folder: Path, runs: int) -> None:
         self._folder = folder
         self._runs = runs
-        self._seconds = seconds
         self.simulated: dict[str, float] = {}
         self.real: dict[str, list[float]] = {name: [] for name in PLUG_INS}
         self.first: dict[str, Run] = {}
         self.failovers: dict[str, list[Failover]] = {CLOUD: [], PEER: []}
-        self.drop = (seconds / 3, seconds * 2 / 3)
         self.exact = True
 
     def measure(self, parts: Collection[str]) -> None:
@@ -82,7 +81,7 @@ class RealRun:
                 until(lambda: settled(client), READY_S)
                 profiles = profiles_of(client, NODES)
             if "ranks" in parts:
-                known = Known(profiles, truth, picture_kb(clip), self._seconds, self.drop)
+                known = Known(profiles, truth, picture_kb(clip), RUN_S, DROP)
                 self.simulated = rehearse(known, SEEDS)
                 for _ in range(self._runs):
                     for name, scheduler in PLUG_INS.items():
@@ -120,10 +119,10 @@ class RealRun:
         """An SVG of the first run of a few schedulers."""
         traces = [(name, self.first[name].trace) for name in SHOWN]
         limit, asked = TRACK.constraint.latency, TRACK.constraint.accuracy
-        return draw(traces, TRACK, self._seconds, self.drop, f"Real run: latency ≤ {limit} s, accuracy ≥ {asked}")
+        return draw(traces, TRACK, RUN_S, DROP, f"Real run: latency ≤ {limit} s, accuracy ≥ {asked}")
 
     def _take(self, name: str, run: Run) -> None:
-        self.real[name].append(run.trace.utility(TRACK, self._seconds))
+        self.real[name].append(run.trace.utility(TRACK, RUN_S))
         self.first.setdefault(name, run)
         self.exact = self.exact and run.adds_up
         print(f"{name}: {self.real[name][-1]:.3f}, {self.simulated[name]:.3f} in simulation", file=sys.stderr)
@@ -173,7 +172,7 @@ def main() -> None:
     if "streams" in parts:
         rows, bars = stream_rows(*uvloop.run(streams(folder, *((2, 4.0) if chosen.quick else (5, 8.0)))))
     if {"ranks", "kills"} & {*parts}:
-        real = RealRun(folder, chosen.runs or (1 if chosen.quick else 3), 12.0 if chosen.quick else 18.0)
+        real = RealRun(folder, chosen.runs or (1 if chosen.quick else 3))
         real.measure(parts)
         rows, bars = [*rows, *real.rows()], [*bars, *real.bars()]
         if "ranks" in parts:

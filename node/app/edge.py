@@ -42,6 +42,7 @@ class EdgeParts:
         sources = Sources(config.edge.sources, make, ground.clock, rules)
         jobs = JobManager(sources, bench)
         jobs.register(ground.transport)
+        ground.registry.when_changed(jobs.node_changed)
         return cls(sources, jobs, credit, ground.meter)
 
     def parts(self, loops: Loops) -> tuple[Part, ...]:

@@ -146,6 +146,11 @@ class Job:
             log.warning("edge uses its safe plan", extra={"query": self.query, "epoch": self.epoch, "reason": reason})
             self._tap()
 
+    def look_around(self) -> None:
+        """Leaves a plan that needs a node which is not there."""
+        if away := self._plans.lacks(self._ready):
+            self._fall_back(f"no heartbeat of {', '.join(away)}")
+
     async def stop(self) -> None:
         """Ends the job without an outcome. Harmless when repeated."""
         self._stopped = True
@@ -347,8 +352,7 @@ class Job:
         receipt: Receipt[JobProgressReply] | None = None
         while True:
             await self._gather(receipt)
-            if away := self._plans.lacks(self._ready):
-                self._fall_back(f"no heartbeat of {', '.join(away)}")
+            self.look_around()
             if receipt is not None and receipt.answered and not await self._wanted(receipt):
                 break
             progress = self._progress()

@@ -55,6 +55,11 @@ class JobManager:
         transport.answer(JOB_PICTURE, self._picture)
         transport.answer(JOB_TRIAL, self._trial)
 
+    def node_changed(self, _name: str) -> None:
+        """A node reported, left or came back; one that a plan needs and that is gone is left at once, with no picture lost."""
+        for job in self._jobs.values():
+            job.look_around()
+
     async def stop(self) -> None:
         """Ends every job. Harmless when repeated."""
         self._closed = True  # the cloud's messages come in until the transport stops, which is later

@@ -318,6 +318,19 @@ async def test_an_edge_goes_over_to_its_safe_plan_when_the_heartbeats_of_a_peer_
     stage.arena.close()
 
 
+async def test_a_node_that_goes_is_left_at_once_where_somebody_says_so():
+    silent: set[str] = set()
+    stage = a_stage_elsewhere(lambda node: node not in silent)
+    stage.job.start()
+    stage.job.look_around()
+    assert stage.job.epoch == 1
+    silent.add("edge-2")
+    stage.job.look_around()
+    assert stage.job.epoch == SAFE.plan.epoch
+    await stage.job.stop()
+    stage.arena.close()
+
+
 async def test_the_outcome_comes_with_the_last_result_and_ends_the_job():
     stage = Stage()
     stage.cloud.there = True
