@@ -71,6 +71,13 @@ _STORED: Final = compiled(PlotRow.select(PlotRow.number, PlotRow.request, *_FIEL
 _BY_TASK: Final = compiled(PlotRow.select(_id).where(_OURS, _task == slot("task")))
 _LIVE: Final = compiled(PlotRow.select(*_FIELDS).where(_OURS, _IS_LIVE).order_by(PlotRow.number).limit(slot("limit")))
 _LIVE_COUNT: Final = compiled(PlotRow.select(fn.COUNT(PlotRow.number)).where(_OURS, _IS_LIVE))
+_UNTOLD: Final = compiled(
+    PlotRow.select(*_FIELDS)
+    .join(PlotLogRow, on=(PlotLogRow.plot == PlotRow.number))
+    .where(_OURS, ~_IS_LIVE, PlotLogRow.overlord != slot("nobody"), PlotLogRow.told < column(PlotRow, "step"))
+    .order_by(PlotRow.number)
+    .limit(slot("limit"))
+)
 _NEWEST: Final = compiled(PlotRow.select(_id).where(_OURS).order_by(PlotRow.number.desc()).limit(slot("limit")))
 _MATCHING: Final = compiled(
     PlotRow.select(_id, _name)
@@ -239,6 +246,13 @@ class Plots:
         rows = await self._database.read(lambda it: it.rows(_LIVE, side=self._side, limit=LIVE_MOST, **_LIVE_STATES))
         return tuple(decode(Plot, row) for row in rows)
 
+    async def untold(self) -> tuple[Plot, ...]:
+        """The plots that are over and whose overlord does not know it, the first accepted first."""
+        rows = await self._database.read(
+            lambda it: it.rows(_UNTOLD, side=self._side, nobody="", limit=LIVE_MOST, **_LIVE_STATES)
+        )
+        return tuple(decode(Plot, row) for row in rows)
+
     async def steps(self, id: str, after: int = 0) -> tuple[PlotStep, ...]:
         """The steps of a plot's life behind the number `after`."""
         return await self._database.read(lambda it: _steps(it, _stored(it, self._side, id)[0], after))
@@ -278,6 +292,17 @@ def advance(plot: Plot, event: str, now: float, reason: str = "", **changes: obj
 def advance_stop(stop: PlotStop, event: str, now: float, reason: str = "") -> PlotStop:
     """The stop after an event; Conflict where its life cycle forbids it."""
     return stop.replace(state=STOP_LIFE.after(stop.state, event), reason=reason[:REASON_MOST], updated_at=now)
+
+
+def follow_stop(stop: PlotStop, state: PlotState, now: float) -> PlotStop:
+    """The stop as far as its plot is, which is in `state`: received, stopping, or over with it."""
+    over = state in PLOT_LIFE.terminal
+    events = ("receive", "stop", "end") if over else ("receive", "stop") if state is PlotState.STOPPING else ("receive",)
+    reason = f"the plot is {state}" if over and state is not PlotState.STOPPED else ""
+    for event in events:
+        if event in STOP_LIFE.events(stop.state):
+            stop = advance_stop(stop, event, now, reason)
+    return stop
 
 
 def _create(connection: Writing, side: Side, plot: Plot, request: PlotRequest, overlord: str) -> tuple[Plot, bool]:

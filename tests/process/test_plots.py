@@ -20,7 +20,6 @@ from node.errors import Conflict, NotFound
 from node.model.plot import PLOT_LIFE, PlotRequest, PlotState, PlotStatus
 from node.model.plot_table import COLUMNS
 from node.model.value import new_id
-from node.roles.talent.places import FOLDER
 
 pytestmark = needs_plotter
 TALENT = "talent-1"
@@ -106,5 +105,4 @@ def test_a_plotter_that_is_killed_fails_its_plot_and_leaves_nothing(system: Loca
     plot = over(client, id)
     assert plot.state is PlotState.FAILED
     assert plot.reason == "aborted: the plotter was ended by SIGKILL"
-    own = Path(plot.cache1 or "") / f"{FOLDER}{id}"
-    until(lambda: not own.exists())
+    until(lambda: not list(Path(plot.cache1 or "").iterdir()))

@@ -9,8 +9,9 @@ from typing import Any
 
 from plotting import FARMER, POOL
 
-from node.clock import SystemClock
+from node.clock import Clock, SystemClock
 from node.config.schema import CacheConfig, DestinationConfig, PlotDefaults, TalentConfig
+from node.errors import Busy
 from node.model.cluster import Role
 from node.model.plot import PLOT_LIFE, Plot, PlotAnswer, PlotRequest, PlotState, PlotStatus
 from node.model.value import new_id
@@ -33,67 +34,81 @@ OVERLORD = Peer("cloud-1", frozenset({Role.CLOUD}), "f")
 
 
 class Told:
-    """Stands where the delivery does; keeps what the overlord would get, in order."""
+    """Stands where the delivery does; keeps what the overlord would get, in order. `full` is a full outbox; a message with the
+    step `held_back` waits for `released`.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.updates: list[PlotUpdate] = []
+        self.full = False
+        self.held_back = ""
+        self.reached = asyncio.Event()
+        self.released = asyncio.Event()
 
     async def post(self, alongside: Callable[..., Any], _peer: str, _method: object, body: PlotUpdate) -> tuple[Any, None]:
-        value = await self._store.plots.write(alongside)
-        self.updates.append(body)
-        return value, None
+        if self.full:
+            raise Busy("too much waits for cloud-1")
+        if self.held_back in {step.event for step in body.steps}:
+            self.reached.set()
+            await self.released.wait()
+        return await self._store.plots.write(lambda connection: (alongside(connection), self.updates.append(body)))
 
 
 class Talent:
     """A talent with one temp directory and one destination below `root`, unless told otherwise; made by `open`."""
 
-    def __init__(self, root: Path, store: Store, config: TalentConfig) -> None:
+    def __init__(
+        self,
+        root: Path,
+        store: Store,
+        config: TalentConfig,
+        *,
+        clock: Clock = CLOCK,
+        runner: Any = None,
+        finisher: Any = None,
+    ) -> None:
         self.root = root
         self.config = config
         self.store = store
         self.told = Told(store)
-        self.ledger = Ledger(store.plots, self.told, CLOCK)  # type: ignore[arg-type]
-        self.receiver = LogReceiver(self.ledger, CLOCK)
-        self.runner = Runner(CLOCK)
+        self.ledger = Ledger(store.plots, self.told, clock)  # type: ignore[arg-type]
+        self.receiver = LogReceiver(self.ledger, clock)
+        self.runner = runner or Runner(clock)
         self.supervisor = Supervisor(
             config,
             self.ledger,
             self.receiver,
             self.runner,
-            Finisher(ProcessSpawner(CLOCK), config.challenges),
-            clock=CLOCK,
+            finisher or Finisher(ProcessSpawner(clock), config.challenges),
+            clock=clock,
             worker_id=WORKER,
             homes=root / "homes",
         )
-        self.worker = Worker("talent-1", config, self.ledger, self.supervisor, self.receiver, clock=CLOCK, worker_id=WORKER)
+        self.worker = Worker("talent-1", config, self.ledger, self.supervisor, self.receiver, clock=clock, worker_id=WORKER)
         self._loops: list[asyncio.Task[None]] = []
 
     @classmethod
     async def open(cls, root: Path, **settings: Any) -> Talent:
-        cache, dest = root / "cache", root / "dest"
-        for folder in (cache, dest):
-            folder.mkdir(exist_ok=True)
-        given: dict[str, Any] = {
-            "cache": (CacheConfig(path=cache),),
-            "destination": (DestinationConfig(path=dest),),
-            "stagger": 0.0,
-            "challenges": 5,
-            "stop_grace": 2.0,
-            "defaults": PlotDefaults(ksize=18, threads=1, buffer_mib=100, fpk=FARMER, ppk=POOL),
-            **settings,
-        }
-        talent = cls(root, await open_store("sqlite:///node.db", root, CLOCK), TalentConfig(**given))
-        await talent.ledger.load()
-        talent._loops = [begin(talent.receiver.run(), "logs"), begin(talent.supervisor.run(), "supervisor")]
-        await talent.worker.resume_stops()
+        talent = cls(root, await open_store("sqlite:///node.db", root, CLOCK), settings_of(root, **settings))
+        await talent.start()
         return talent
 
-    async def close(self) -> None:
-        """As a node stops: plotters go on."""
+    async def start(self) -> None:
+        """As a node starts."""
+        await self.ledger.load()
+        self._loops = [begin(self.receiver.run(), "logs"), begin(self.supervisor.run(), "supervisor")]
+        await self.worker.resume_stops()
+
+    async def die(self) -> None:
+        """Leaves the store open for the next life; plotters go on."""
         await self.worker.close()
         await end(*reversed(self._loops))
         await self.supervisor.stop_all()
+
+    async def close(self) -> None:
+        """As a node stops: plotters go on."""
+        await self.die()
         await self.store.close()
 
     async def create(self, id: str = "", task_id: str = "", **request: Any) -> tuple[str, PlotAnswer]:
@@ -137,6 +152,22 @@ class Talent:
     def left(self) -> list[str]:
         """What lies in the temp directories."""
         return sorted(str(path) for cache in self.config.cache for path in Path(cache.path).iterdir())
+
+
+def settings_of(root: Path, **settings: Any) -> TalentConfig:
+    cache, dest = root / "cache", root / "dest"
+    for folder in (cache, dest):
+        folder.mkdir(exist_ok=True)
+    given: dict[str, Any] = {
+        "cache": (CacheConfig(path=cache),),
+        "destination": (DestinationConfig(path=dest),),
+        "stagger": 0.0,
+        "challenges": 5,
+        "stop_grace": 2.0,
+        "defaults": PlotDefaults(ksize=18, threads=1, buffer_mib=100, fpk=FARMER, ppk=POOL),
+        **settings,
+    }
+    return TalentConfig(**given)
 
 
 def id_hex(id: str) -> str:

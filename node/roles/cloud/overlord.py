@@ -48,7 +48,7 @@ from node.roles.shared.delivery import Delivery, Effect, Receipt
 from node.roles.shared.registry import Registry
 from node.roles.shared.tasks import begin, end
 from node.storage.connection import Writing
-from node.storage.plots import Change, Plots, advance, advance_stop
+from node.storage.plots import Change, Plots, advance, follow_stop
 from node.transport.base import Peer, Transport
 
 log = logging.getLogger(__name__)
@@ -225,13 +225,7 @@ class Overlord:
 
     def _move_stop(self, stop: PlotStop, state: PlotState, connection: Writing) -> None:
         """Takes a stop as far as its plot is."""
-        over = state in PLOT_LIFE.terminal
-        events = ("receive", "stop", "end") if over else ("receive", "stop") if state is PlotState.STOPPING else ("receive",)
-        reason = f"the plot is {state}" if over and state is not PlotState.STOPPED else ""
-        for event in events:
-            if event in STOP_LIFE.events(stop.state):
-                stop = advance_stop(stop, event, self._clock.wall(), reason)
-        self._orders.setting_stop(stop)(connection)
+        self._orders.setting_stop(follow_stop(stop, state, self._clock.wall()))(connection)
 
     async def _after_stop(self, id: str, receipt: Receipt[PlotAnswer]) -> None:
         try:
@@ -239,9 +233,12 @@ class Overlord:
         except EcnodeError as error:
             log.info("stop not taken", extra={"plot": id, "reason": error.message})
             return
-        stop = await self._orders.stop(id)
+        await self._orders.write(lambda connection: self._received(id, connection))
+
+    def _received(self, id: str, connection: Writing) -> None:
+        stop = self._orders.found_stop(id)(connection)
         if stop is not None and stop.state is StopState.SCHEDULED:
-            await self._orders.write(lambda connection: self._move_stop(stop, PlotState.RUNNING, connection))
+            self._move_stop(stop, PlotState.RUNNING, connection)
 
     async def _send_stops(self) -> None:
         """Tells talents of the stops that an earlier life had kept, and perhaps not sent."""

@@ -2,24 +2,29 @@
 
 The ledger holds the plots that are not over and is the only one who changes them. A step is stored and, in the same
 transaction, put into the outbox for the overlord that ordered the plot: what was stored while the outbox was full is told with
-the next step, and after a restart at once.
+the next step, an end as soon as there is room, and after a restart all of it at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from node.clock import Clock
-from node.errors import Busy, NotFound, Stale
-from node.model.plot import PLOT_LIFE, LogPlace, Plot, PlotStep, PlotTime
+from node.errors import Busy, Conflict, NotFound, Stale
+from node.model.plot import PLOT_LIFE, LogPlace, Plot, PlotState, PlotStep, PlotTime
 from node.model.wire.plot import PLOT_UPDATE, STEPS_MOST, TIMES_MOST, PlotUpdate
 from node.roles.shared.delivery import Delivery
-from node.storage.plots import Change, Plots, advance
+from node.storage.connection import Writing
+from node.storage.plots import LIVE_MOST, Change, Plots, advance, follow_stop
 
 log = logging.getLogger(__name__)
+
+_FIGURES: Final = re.compile(r"[\d.]+ ?[A-Za-z]*")
 
 
 @dataclass(slots=True)
@@ -41,11 +46,12 @@ class Ledger:
         self._delivery = delivery
         self._clock = clock
         self._entries: dict[str, Entry] = {}
+        self._late: dict[str, Entry] = {}
         self.changed: Callable[[Plot], None] = lambda _: None
 
     async def load(self) -> None:
         """Finds what an earlier life left, and tells overlords what they do not know."""
-        for plot in await self.store.live():
+        for plot in (*await self.store.live(), *await self.store.untold()):
             await self.take_in(plot)
 
     async def take_in(self, plot: Plot) -> None:
@@ -54,13 +60,35 @@ class Ledger:
             return
         remembered = await self.store.log(plot.id)
         steps = await self.store.steps(plot.id, remembered.told)
+        if plot.id in self._entries:
+            return
+        entry = Entry(plot, remembered.overlord, remembered.place, list(steps))
         if plot.state not in PLOT_LIFE.terminal:
-            self._entries[plot.id] = Entry(plot, remembered.overlord, remembered.place, list(steps))
-        if steps:
-            await self._tell(Entry(plot, remembered.overlord, remembered.place, list(steps)))
-            if plot.id in self._entries:
-                self._entries[plot.id].untold.clear()
-        self.changed(plot)
+            self._entries[plot.id] = entry
+        await self._tell(entry)
+        if plot.state in PLOT_LIFE.terminal:
+            self._is_over(entry)
+        self.changed(entry.plot)
+
+    async def tell_late(self) -> None:
+        """Tells overlords of ends that they could not be told when they came."""
+        for id, entry in list(self._late.items()):
+            await self._tell(entry)
+            if entry.untold:
+                return
+            self._late.pop(id, None)
+
+    async def _tell(self, entry: Entry) -> None:
+        """Tells what its overlord does not know yet, where that is possible now."""
+        async with entry.lock:
+            if entry.untold and entry.overlord:
+                await self._keep_and_tell(entry, Change(entry.plot, entry.plot))
+
+    def _is_over(self, entry: Entry) -> None:
+        """Forgets a plot, once its overlord knows its end."""
+        self._entries.pop(entry.plot.id, None)
+        if entry.untold and entry.overlord and len(self._late) < LIVE_MOST:
+            self._late[entry.plot.id] = entry
 
     def plots(self) -> tuple[Plot, ...]:
         """The plots that are not over, the first accepted first."""
@@ -99,35 +127,45 @@ class Ledger:
             StorageFailed: nothing was kept.
         """
         entry = self._entry(id)
-        async with entry.lock:
+        async with entry.lock:  # who waits here may find that the plot has moved on, or is over: its life cycle then says so
             after, step = advance(entry.plot, event, self._clock.wall(), reason, **changes)
             change = Change(entry.plot, after, (step,), tuple(times), place)
             await self._keep(entry, change, tell=True)
         log.info("plot stepped", extra={"plot": id, "task": after.task_id, "state": after.state, "reason": after.reason})
         if after.state in PLOT_LIFE.terminal:
-            self._entries.pop(id, None)
+            self._is_over(entry)
         self.changed(after)
         return after
 
     async def note(
         self,
         id: str,
+        only: PlotState | None = None,
+        /,
         *,
         tell: bool = True,
         times: Sequence[PlotTime] = (),
         place: LogPlace | None = None,
         **changes: object,
     ) -> Plot:
-        """Keeps what has changed besides the state; its overlord hears of it now with `tell`, else with the next step."""
+        """Keeps what has changed besides the state; its overlord hears of it now with `tell`, else with the next step.
+
+        Raises:
+            NotFound: the plot is over.
+            Conflict: it is no longer in the state `only`.
+        """
         entry = self._entry(id)
         async with entry.lock:
+            state = self._entry(id).plot.state  # again: a step may have been under way
+            if only not in {None, state}:
+                raise Conflict(f"plot {id} is {state}, no longer {only}")
             after = entry.plot.replace(updated_at=self._clock.wall(), **changes)
             await self._keep(entry, Change(entry.plot, after, (), tuple(times), place), tell=tell)
         return after
 
     async def _keep(self, entry: Entry, change: Change, *, tell: bool) -> None:
         if not (tell and entry.overlord and await self._keep_and_tell(entry, change)):
-            await self.store.write(self.store.change(change))
+            await self.store.write(lambda connection: self._changed(change, connection))
             entry.untold += change.steps
         entry.plot = change.after
         entry.place = change.place or entry.place
@@ -139,19 +177,28 @@ class Ledger:
         update = PlotUpdate(plot=change.after, steps=steps, times=change.times[:TIMES_MOST])
         told = Change(change.before, change.after, change.steps, change.times, change.place, change.after.step)
         try:
-            await self._delivery.post(self.store.change(told), entry.overlord, PLOT_UPDATE, update)
+            await self._delivery.post(lambda connection: self._changed(told, connection), entry.overlord, PLOT_UPDATE, update)
         except (Busy, Stale) as error:
             log.warning("overlord not told", extra={"plot": change.after.id, "peer": entry.overlord, "reason": error.message})
             return False
         entry.untold.clear()
         return True
 
-    async def _tell(self, entry: Entry) -> None:
-        if entry.overlord and not await self._keep_and_tell(entry, Change(entry.plot, entry.plot)):
-            log.info("overlord to be told later", extra={"plot": entry.plot.id, "peer": entry.overlord})
+    def _changed(self, change: Change, connection: Writing) -> Plot:
+        """Keeps a change, and how far it brings the stop of its plot."""
+        plot = self.store.change(change)(connection)
+        stop = self.store.found_stop(plot.id)(connection) if change.steps else None
+        if stop is not None and (plot.state is PlotState.STOPPING or plot.state in PLOT_LIFE.terminal):
+            self.store.setting_stop(follow_stop(stop, plot.state, plot.updated_at))(connection)
+        return plot
 
     def _entry(self, id: str) -> Entry:
         entry = self._entries.get(id)
         if entry is None:
             raise NotFound(f"no plot '{id}' is under way here")
         return entry
+
+
+def is_news(known: str, reason: str) -> bool:
+    """Whether a reason says something that is not known yet; figures that change meanwhile are no news."""
+    return _FIGURES.sub("#", known) != _FIGURES.sub("#", reason)

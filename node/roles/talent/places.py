@@ -70,15 +70,18 @@ class Places:
             return None
         return found[0] if len(found) == 1 else None
 
-    def clean(self, plotter: Plotter, *, keep_finished: bool = True) -> tuple[str, ...]:
+    def clean(self, plotter: Plotter, *, proven: str = "") -> tuple[str, ...]:
         """Takes the plotter's files away and then the empty folders; names what it had to leave, which is never an error.
 
-        A finished plot stays unless the caller says that its copy is proven.
+        A finished plot stays, except the one named `proven`, whose copy the caller knows to be good.
+
+        Raises:
+            OSError: a file cannot be taken away; what is left is still marked as this worker's.
         """
         left: list[str] = []
         for folder in dict.fromkeys((self.temp1, self.temp2)):
             if _is_ours(folder, self.worker_id):
-                left += _clean(folder, ADAPTERS[plotter], keep_finished=keep_finished)
+                left += _clean(folder, ADAPTERS[plotter], proven)
         return tuple(left)
 
 
@@ -109,17 +112,24 @@ def _is_ours(folder: Path, worker_id: str) -> bool:
         return False
 
 
-def _clean(folder: Path, adapter: Adapter, *, keep_finished: bool) -> list[str]:
+def _clean(folder: Path, adapter: Adapter, proven: str) -> list[str]:
     left = []
     for path in folder.iterdir():
         finished = parse_name(path.name) is not None
         if path.name == MARK:
             continue
-        if path.is_dir() or path.is_symlink() or not adapter.is_ours(path.name) or (finished and keep_finished):
+        if path.is_dir() or path.is_symlink() or not adapter.is_ours(path.name) or (finished and path.name != proven):
             left.append(str(path))
         else:
             path.unlink(missing_ok=True)
-    if not left:
-        (folder / MARK).unlink(missing_ok=True)
+    if left:
+        return left
+    mark = folder / MARK
+    owner = mark.read_text()
+    mark.unlink()
+    try:
         folder.rmdir()
+    except OSError:  # something was made meanwhile: whoever sweeps next must still know whose it is
+        mark.write_text(owner)
+        raise
     return left

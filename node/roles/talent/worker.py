@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -58,7 +59,7 @@ from node.roles.talent.log_receiver import LogReceiver
 from node.roles.talent.places import LOG
 from node.roles.talent.supervisor import Supervisor
 from node.storage.connection import Writing
-from node.storage.plots import Change, advance, advance_stop
+from node.storage.plots import Change, advance, advance_stop, follow_stop
 from node.transport.base import Answer, Call, Peer, Transport
 
 REPORTS_MOST: Final = 256
@@ -88,7 +89,7 @@ class Worker:
         self._clock = clock
         self._worker_id = worker_id
         self._doing: set[asyncio.Task[None]] = set()
-        ledger.changed = self._changed
+        ledger.changed = lambda _plot: supervisor.wake()
 
     def register(self, transport: Transport, delivery: Delivery) -> None:
         """Takes the overlords' messages; only before the transport starts."""
@@ -141,7 +142,7 @@ class Worker:
         )
 
     def accept(self, order: PlotCreate, overlord: str, connection: Writing) -> tuple[Plot | None, PlotAnswer]:
-        """Keeps a plot; runs in the transaction of its message."""
+        """Keeps a plot, which it gives where it is new; runs in the transaction of its message."""
         now = self._clock.wall()
         first = Plot(
             id=order.plot,
@@ -161,15 +162,15 @@ class Worker:
             stored, new = self._store.creation(plot, order.request, overlord)(connection)
         except Conflict as error:
             return None, PlotAnswer(type="on_create", is_success=False, msg=error.message)
-        if not new:
-            return stored, PlotAnswer(type="on_create", is_success=True, msg=f"it is {stored.state} already")
+        if not new:  # it was taken in when it was new
+            return None, PlotAnswer(type="on_create", is_success=True, msg=f"it is {stored.state} already")
         stop = self._store.found_stop(stored.id)(connection)
         events = [("receive", ""), *([("fail", f"refused: {fault}")] if fault else [("queue", "")])]
         if stop is not None:
             events = [("receive", ""), ("stop", "its stop came first"), ("end", "its stop came first")]
         plot = self._through(stored, events, now, connection)
         if stop is not None:
-            self._end_stop(stop, "", now, connection)
+            self._store.setting_stop(follow_stop(stop, plot.state, now))(connection)
         return plot, PlotAnswer(type="on_create", is_success=not fault, msg=fault[:2000])
 
     def _through(self, plot: Plot, events: list[tuple[str, str]], now: float, connection: Writing) -> Plot:
@@ -183,7 +184,11 @@ class Worker:
     def _accepted(self, plot: Plot | None) -> None:
         if plot is not None:
             self._store.tell(plot)
-            self._begin(self._ledger.take_in(plot), f"plot {plot.id} taken in")
+            self._begin(self._take_in(plot), f"plot {plot.id} taken in")
+
+    async def _take_in(self, plot: Plot) -> None:
+        await self._ledger.take_in(plot)
+        await self._resume_stop(plot.id)  # one that came before this found no plot under way
 
     def _stop(self, peer: Peer, order: PlotStopOrder) -> Effect[PlotAnswer, PlotAnswer]:
         return Effect(
@@ -204,45 +209,24 @@ class Worker:
         except NotFound:
             return PlotAnswer(type="on_stop", is_success=True, msg="the plot is not known yet: it will end as stopped")
         if plot.state in PLOT_LIFE.terminal:
-            self._end_stop(known, f"the plot is {plot.state}", now, connection)
+            self._store.setting_stop(follow_stop(known, plot.state, now))(connection)
             return PlotAnswer(type="on_stop", is_success=plot.state is PlotState.STOPPED, msg=f"it is {plot.state}")
         return PlotAnswer(type="on_stop", is_success=True, msg="it is being stopped")
 
-    def _end_stop(self, stop: PlotStop, reason: str, now: float, connection: Writing) -> None:
-        """Takes a stop to its end, through the states that are left."""
-        for event in ("receive", "stop", "end"):
-            if event in STOP_LIFE.events(stop.state):
-                stop = advance_stop(stop, event, now, reason)
-        self._store.setting_stop(stop)(connection)
-
     async def _carry_out(self, id: str) -> None:
-        """Stops a plot whose stop is kept; NotFound means that it is over, or was never created."""
-        if self._ledger.has(id):
+        """Stops a plot whose stop is kept, unless it is over or was never created."""
+        with suppress(NotFound):
             await self._supervisor.stop(id)
 
     async def resume_stops(self) -> None:
-        """Carries out the stops that an earlier life had accepted."""
+        """Carries out the stops that an earlier life had accepted; not before the supervisor has begun."""
         for plot in self._ledger.plots():
-            stop = await self._store.stop(plot.id)
-            if stop is not None and stop.state is StopState.RECEIVED:
-                await self._carry_out(plot.id)
+            await self._resume_stop(plot.id)
 
-    def _changed(self, plot: Plot) -> None:
-        """After every step: the schedule may look different, and a stop may have got further."""
-        self._supervisor.wake()
-        if plot.state is PlotState.STOPPING or plot.state in PLOT_LIFE.terminal:
-            self._begin(self._move_stop(plot), f"stop of plot {plot.id}")
-
-    async def _move_stop(self, plot: Plot) -> None:
-        stop = await self._store.stop(plot.id)
-        if stop is None or stop.state is StopState.STOPPED:
-            return
-        now = self._clock.wall()
-        if plot.state in PLOT_LIFE.terminal:
-            reason = "" if plot.state is PlotState.STOPPED else f"the plot is {plot.state}"
-            await self._store.write(lambda connection: self._end_stop(stop, reason, now, connection))
-        elif stop.state is StopState.RECEIVED:
-            await self._store.write(self._store.setting_stop(advance_stop(stop, "stop", now)))
+    async def _resume_stop(self, id: str) -> None:
+        stop = await self._store.stop(id)
+        if stop is not None and stop.state is StopState.RECEIVED:
+            await self._carry_out(id)
 
     def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
         task = begin(work, name)
