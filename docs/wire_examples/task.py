@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from node.model.cluster import Received
-from node.model.task import Task, TaskRequest, TaskState
+from node.model.task import Task, TaskRequest, TaskSpec, TaskState
 from node.model.wire.task import (
     TASK_LOG,
     TASK_REPORT,
+    TASK_REVISE,
     TASK_START,
     TASK_STOP,
     TaskLogReply,
     TaskLogRequest,
     TaskReport,
+    TaskRevise,
     TaskStart,
     TaskStop,
 )
@@ -27,6 +29,7 @@ EXAMPLES: Final[Examples] = {
         TaskStart(request=TaskRequest(id=TASK, name="train", node="edge-1", bundle=_BUNDLE, config={"epochs": 5})),
         Received(),
     ),
+    TASK_REVISE.name: (TaskRevise(task=TASK, revision=2, spec=TaskSpec(bundle=_BUNDLE)), Received()),
     TASK_STOP.name: (TaskStop(task=TASK), Received()),
     TASK_REPORT.name: (
         TaskReport(

@@ -297,8 +297,8 @@ class PlotStopRow(peewee.Model):
 
 
 class TaskRow(peewee.Model):
-    """A task in the order of acceptance: its request as it was submitted, what its revision does and what the next one will,
-    and every field of `Task`.
+    """A task in the order of acceptance: its request as it was submitted, what its revision does, what the next one will, what
+    another node has ordered as the next one, and every field of `Task`.
     """
 
     number = peewee.AutoField()
@@ -390,7 +390,9 @@ _derive(PlotRow, columns(Plot))
 _derive(PlotTimeRow, columns(PlotTime))
 _derive(PlotStepRow, columns(PlotStep))
 _derive(PlotStopRow, columns(PlotStop))
-_derive(TaskRow, {**columns(Task, unique={"id"}, indexed={"name"}), "next": JsonField(null=True)})
+_derive(
+    TaskRow, {**columns(Task, unique={"id"}, indexed={"name"}), "next": JsonField(null=True), "ordered": JsonField(null=True)}
+)
 _derive(TaskEventRow, columns(TaskEvent))
 _derive(JoinTokenRow, columns(JoinToken, unique={"id"}))
 _derive(SessionRow, columns(Session, unique={"id"}, indexed={"name"}))

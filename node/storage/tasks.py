@@ -45,6 +45,9 @@ _HAS_NEXT: Final = compiled(
     TaskRow.select(fn.COUNT(TaskRow.number)).where((_id == slot("id")) & column(TaskRow, "next").is_null(is_null=False))
 )
 _SET_NEXT: Final = compiled(TaskRow.update({column(TaskRow, "next"): slot("spec")}).where(_id == slot("id")))
+_ORDERED: Final = compiled(TaskRow.select(column(TaskRow, "ordered")).where(_id == slot("id")))
+_SET_ORDERED: Final = compiled(TaskRow.update({column(TaskRow, "ordered"): slot("spec")}).where(_id == slot("id")))
+_TAKE_ORDERED: Final = 'UPDATE "tasks" SET "next" = "ordered", "ordered" = NULL WHERE "id" = :id'
 _TAKE_NEXT: Final = 'UPDATE "tasks" SET "spec" = "next", "next" = NULL WHERE "id" = :id'
 _LIVE: Final = compiled(TaskRow.select(*_FIELDS).where(_IS_LIVE).order_by(TaskRow.number).limit(slot("limit")))
 _LIVE_COUNT: Final = compiled(TaskRow.select(fn.COUNT(TaskRow.number)).where(_IS_LIVE))
@@ -96,8 +99,22 @@ class Tasks:
     # Operations for whoever owns the transaction
 
     def creation(self, task: Task, request: TaskRequest) -> Callable[[Writing], Task]:
-        """Stores a new task as `create` does."""
-        return lambda connection: _create(connection, task, request)[0]
+        """Stores a task that another node orders. What is there already stays: its present revision may be another one.
+
+        Raises (when it runs):
+            Forbidden: the task came from elsewhere.
+            Busy: as `create`.
+        """
+
+        def apply(connection: Writing) -> Task:
+            if connection.row(_STORED, id=task.id) is None:
+                return _create(connection, task, request)[0]
+            _, stored = _stored(connection, task.id)
+            if stored.origin != task.origin:
+                raise Forbidden(f"task {task.id} did not come from {task.origin}")
+            return stored
+
+        return apply
 
     def stopping(self, id: str, origin: str) -> Callable[[Writing], Task | None]:
         """Notes that a stop was asked for by the node that the task came from; None where it is unknown or over."""
@@ -111,6 +128,41 @@ class Tasks:
             NotFound, Forbidden: there is no such task on that node.
         """
         return lambda connection: _mirror(connection, node, event, task)
+
+    def revising(self, id: str, spec: TaskSpec) -> Callable[[Writing], Task]:
+        """Keeps what the next revision does at another node, until that reports it or has refused it.
+
+        Raises (when it runs):
+            Conflict: the task is over, about to stop, or about to be revised.
+        """
+
+        def apply(connection: Writing) -> Task:
+            if connection.number(_HAS_NEXT, id=id):
+                raise Conflict(f"task {id} is about to be revised already", hint="repeat it when that revision has begun")
+            return _revise(connection, id, spec)
+
+        return apply
+
+    def ordering(self, id: str, origin: str, revision: int, spec: TaskSpec) -> Callable[[Writing], Task | None]:
+        """Notes what the node that the task came from wants as its next revision; None where that comes too late.
+
+        Raises (when it runs):
+            Forbidden: the task came from elsewhere.
+        """
+        return lambda connection: _order(connection, id, origin, revision, spec)
+
+    def dropping(self, id: str) -> Callable[[Writing], object]:
+        """Forgets a revision that was ordered and cannot be."""
+        return lambda connection: connection.change(_SET_ORDERED, id=id, spec=None)
+
+    async def ordered(self, id: str) -> TaskSpec | None:
+        """The next revision that was ordered and is not ready yet."""
+        row = await self._database.read(lambda it: it.row(_ORDERED, id=id))
+        return None if row is None or row[0] is None else parse(TaskSpec, text(row, 0))
+
+    async def take_ordered(self, id: str) -> Task | None:
+        """What was ordered is ready: it is what the next revision does. None where the task is over, or about to stop."""
+        return await self._database.write(lambda it: _take_ordered(it, id))
 
     async def create(self, task: Task, request: TaskRequest) -> tuple[Task, bool]:
         """The stored task, and whether this call stored it. The same id with the same request gives the stored one.
@@ -199,14 +251,16 @@ def _create(connection: Writing, task: Task, request: TaskRequest) -> tuple[Task
     if connection.number(_LIVE_COUNT, **_LIVE_STATES) >= LIVE_MOST:
         raise Busy(f"{LIVE_MOST} tasks are under way already", hint="stop some of them, or wait until they end")
     spec = TaskSpec(**{name: value for name, value in request if name in TaskSpec.model_fields})
-    connection.change(_CREATE, request=asked, spec=_written(spec), next=None, **encode(task))
+    connection.change(_CREATE, request=asked, spec=_written(spec), next=None, ordered=None, **encode(task))
     _record(connection, _stored(connection, task.id)[0], task, "create", task.created_at)
     return task, True
 
 
+KEPT: Final = "keep"  # an event: another node could not make the next revision ready and runs on as it did
 _MIRRORED: Final = (
     "state",
     "reason",
+    "revision",
     "attempt",
     "level",
     "code",
@@ -226,11 +280,36 @@ def _mirror(connection: Writing, node: str, event: str, task: Task) -> Task | No
     if before.node != node:
         raise Forbidden(f"task {task.id} does not run on {node}")
     after = before.replace(**{name: getattr(task, name) for name in _MIRRORED})
-    same = (after.state, after.attempt, after.reason) == (before.state, before.attempt, before.reason)
+    same = all(getattr(after, name) == getattr(before, name) for name in ("state", "revision", "attempt", "reason"))
     if before.state in TASK_LIFE.terminal or same:
         return None
     _record(connection, number, after, event, task.updated_at)
+    if after.revision > before.revision:
+        connection.change(_TAKE_NEXT, id=task.id)
+    elif event == KEPT or after.state in TASK_LIFE.terminal:
+        connection.change(_SET_NEXT, id=task.id, spec=None)
     return _keep(connection, number, before, after)
+
+
+def _order(connection: Writing, id: str, origin: str, revision: int, spec: TaskSpec) -> Task | None:
+    if connection.row(_STORED, id=id) is None:
+        return None
+    _, task = _stored(connection, id)
+    if task.origin != origin:
+        raise Forbidden(f"task {id} did not come from {origin}")
+    if task.state in TASK_LIFE.terminal or task.revision >= revision:
+        return None
+    connection.change(_SET_ORDERED, id=id, spec=_written(spec))
+    return task
+
+
+def _take_ordered(connection: Writing, id: str) -> Task | None:
+    _, task = _stored(connection, id)
+    if task.state in TASK_LIFE.terminal or task.stopping:
+        connection.change(_SET_ORDERED, id=id, spec=None)
+        return None
+    connection.change(_TAKE_ORDERED, id=id)
+    return task
 
 
 def _stop_of(connection: Writing, id: str, origin: str, now: float) -> Task | None:

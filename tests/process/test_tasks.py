@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
@@ -104,3 +105,17 @@ def test_a_task_on_an_edge_is_followed_and_stopped(system) -> None:
         client.stop_task(task.id)
         assert [event.event for event in events][-1] == "end"
         assert client.task(task.id).state == "stopped"
+
+
+def test_a_task_on_an_edge_comes_to_do_something_else_and_what_cannot_be_made_ready_changes_nothing(system) -> None:
+    with connect(system) as client:
+        task = client.submit_task(TaskRequest(script="print('up', flush=True)\nimport time; time.sleep(100)", node="edge-1"))
+        until(lambda: b"up" in client.task_log(task.id))
+        bad = b"PK\x03\x04 no archive"
+        client.revise_task(task.id, {"bundle": client.put_blob([bad], hashlib.sha256(bad).hexdigest(), len(bad)).id})
+        kept = until(lambda: (found := client.task(task.id)).reason and found)
+        assert (kept.state, kept.revision, client.task_history(task.id)[-1].event) == ("running", 1, "keep")
+        client.revise_task(task.id, {"script": "print('second')"})
+        ended = until(lambda: (found := client.task(task.id)).ended_at is not None and found)
+        assert (ended.state, ended.revision, client.task_log(task.id)) == ("finished", 2, b"second\n")
+        assert client.task_log(client.retry_task(task.id).id) in {b"", b"second\n"}

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from node.model.cluster import Received, Role
-from node.model.task import ATTEMPTS_MOST, Task, TaskId, TaskRequest
+from node.model.task import ATTEMPTS_MOST, Task, TaskId, TaskRequest, TaskSpec
 from node.model.value import Count, Value, Word63
 from node.model.wire.method import Lane, Method
 
@@ -28,6 +28,17 @@ class TaskStop(Value):
     """End this task. One that has not started never will."""
 
     task: TaskId
+
+
+class TaskRevise(Value):
+    """Make this ready, and only then end what the task does now and begin it, as `revision`.
+
+    Where it cannot be made ready the present revision runs on, and a report says so with the event `keep`.
+    """
+
+    task: TaskId
+    revision: Count
+    spec: TaskSpec
 
 
 class TaskReport(Value):
@@ -63,5 +74,6 @@ _EDGE: Final = frozenset({Role.EDGE})
 
 TASK_START: Final = Method("task.start", TaskStart, Received, _CLOUD, durable=True)
 TASK_STOP: Final = Method("task.stop", TaskStop, Received, _CLOUD, durable=True)
+TASK_REVISE: Final = Method("task.revise", TaskRevise, Received, _CLOUD, durable=True)
 TASK_REPORT: Final = Method("task.report", TaskReport, Received, _EDGE, durable=True)
 TASK_LOG: Final = Method("task.log", TaskLogRequest, TaskLogReply, _CLOUD, Lane.DATA)

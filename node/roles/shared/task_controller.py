@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Invalid, NotBuilt, NotFound, Rejected, Unavailable
+from node.errors import Conflict, EcnodeError, Invalid, NotFound, Rejected, Unavailable
 from node.model.process import Facts
 from node.model.task import TASK_LIFE, Failure, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.value import new_id
@@ -25,6 +25,7 @@ from node.roles.shared.runner.runner import Run
 from node.roles.shared.task_link import LOG_WAIT_S, NOT_YET_S, TaskLink
 from node.roles.shared.task_logs import LogPart
 from node.roles.shared.task_policy import Rules, permit
+from node.roles.shared.task_revisions import Revisions
 from node.roles.shared.task_runtime import Attempt, TaskRuntime
 from node.storage.tasks import NOTE, REASON_MOST, Step, Tasks, after_step
 
@@ -50,7 +51,7 @@ class TaskController:
         self._rules = rules
         self._link = link
         self._bells: dict[str, asyncio.Event] = {}  # of tasks that run elsewhere
-        self._revising = asyncio.Lock()
+        self._revisions = Revisions(store, runtime, clock, self._allow)
         self._places = asyncio.Semaphore(rules.at_once)
         self._driven: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[str, Run] = {}
@@ -73,6 +74,7 @@ class TaskController:
             for task in live:
                 self._drive_on(task.id)
                 if self._is_foreign(task):
+                    self.prepare(task.id)
                     with suppress(Unavailable):  # its next step is told anyway
                         await self._report("found", task)
             await self._runtime.ladder()  # what runs already is followed before the next ones can start
@@ -168,23 +170,24 @@ class TaskController:
 
     async def revise(self, ref: str, spec: TaskSpec) -> Task:
         """Has the task do something else under the same id. What it will do is made ready first: where that fails, the present
-        revision runs on. Then that is ended, and the next one begins.
+        revision runs on. Then that is ended, and the next one begins. Its own node makes it ready; where that is another one,
+        this returns when the order is sure to come there.
 
         Raises:
-            Conflict: the task is over, or about to stop.
-            NotBuilt: it runs on another node.
+            Conflict: the task is over, about to stop, or about to be revised over there.
         """
         task = await self.get(ref)
-        if task.node != self._rules.name:
-            raise NotBuilt(f"a task on {task.node} cannot be changed from here", hint="stop it and submit another one")
         await self._runtime.has(spec)
-        await self._allow(spec)
-        async with self._revising:
-            await self._runtime.clear(task.id, task.revision + 1, 1)
-            await self._runtime.stage(Attempt(task.id, task.revision + 1, 1, spec))
-            task = await self._store.revise(task.id, spec)
+        if task.node != self._rules.name and self._link is not None:
+            return await self._link.order_revision(task, await self._movable(spec))
+        task = await self._revisions.make(task.id, spec)
         self.look(task.id, waits=task.state in _BEFORE_START)
         return task
+
+    def prepare(self, id: str) -> None:
+        """Has a revision that was ordered made ready beside what runs."""
+        if self._group is not None and self._link is not None:
+            self._group.create_task(self._revisions.make_ordered(id, self._link, self.look), name=f"revision of {id}")
 
     async def retry(self, ref: str) -> tuple[Task, bool]:
         """A new task that does what the present revision of another did; Conflict while that is under way."""
@@ -398,7 +401,12 @@ class TaskController:
             await self._advance(task, Step("stop", "stopped before it started"))
             await self._runtime.clear(task.id, task.revision, number)
         else:
-            await self._store.take_next(task.id)
+            await self._take_next(task)
+
+    async def _take_next(self, task: Task) -> None:
+        after = await self._store.take_next(task.id)
+        if self._is_foreign(task):
+            await self._report("revise", after)  # cut before it: the next step tells the same
 
     async def _spec(self, task: Task) -> TaskSpec:
         """What the task's present revision does, which never changes."""
@@ -445,7 +453,7 @@ class TaskController:
         artifacts = await self._runtime.artifacts(attempt)
         task, has_next = await self._store.now(task.id)
         if has_next and not task.stopping:
-            await self._store.take_next(task.id)
+            await self._take_next(task)
             await self._runtime.clear(task.id, attempt.revision, attempt.number)
             return
         notes = [Step(NOTE, line) for line in await self._runtime.notes(attempt, NOTES_KEPT)]

@@ -19,11 +19,13 @@ from node.model.task import Task, TaskRequest, TaskSpec, TaskState
 from node.model.wire.task import (
     TASK_LOG,
     TASK_REPORT,
+    TASK_REVISE,
     TASK_START,
     TASK_STOP,
     TaskLogReply,
     TaskLogRequest,
     TaskReport,
+    TaskRevise,
     TaskStart,
     TaskStop,
 )
@@ -32,7 +34,7 @@ from node.roles.shared.delivery import Delivery, Effect
 from node.roles.shared.task_logs import LogPart
 from node.roles.shared.task_runtime import TaskRuntime
 from node.storage.connection import Writing
-from node.storage.tasks import Tasks
+from node.storage.tasks import KEPT, REASON_MOST, Tasks
 from node.transport.base import Answer, Call, Peer, Transport
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,9 @@ class Driver(Protocol):
 
     def drives(self, id: str) -> bool:
         """Whether the task has a loop."""
+
+    def prepare(self, id: str) -> None:
+        """Has a revision that was ordered made ready."""
 
 
 class TaskLink:
@@ -69,6 +74,7 @@ class TaskLink:
         if Role.EDGE in roles:
             self._delivery.answer(TASK_START, self._start)
             self._delivery.answer(TASK_STOP, self._stop)
+            self._delivery.answer(TASK_REVISE, self._revise)
             self._transport.answer(TASK_LOG, self._log)
         if Role.CLOUD in roles:
             self._delivery.answer(TASK_REPORT, self._report)
@@ -84,6 +90,12 @@ class TaskLink:
     async def order_stop(self, task: Task) -> None:
         """Has the task's edge end it; repeating it changes nothing."""
         await self._delivery.send(task.node, TASK_STOP, TaskStop(task=task.id))
+
+    async def order_revision(self, task: Task, spec: TaskSpec) -> Task:
+        """Has the task's edge do something else in it; raises as `Tasks.revising` does."""
+        order = TaskRevise(task=task.id, revision=task.revision + 1, spec=spec)
+        kept, _ = await self._delivery.post(self._store.revising(task.id, spec), task.node, TASK_REVISE, order)
+        return kept
 
     async def log(self, task: Task, attempt: int, offset: int, *, lines: int | None = None, wait: float = 0.0) -> LogPart:
         """A part of the log that lies at the task's edge.
@@ -137,6 +149,19 @@ class TaskLink:
     def _stop(self, peer: Peer, order: TaskStop) -> Effect[Task | None, Received]:
         apply: Callable[[Writing], Task | None] = self._store.stopping(order.task, peer.name)
         return Effect(apply=apply, reply=lambda _: Received(), then=partial(self._stopped, order.task))
+
+    def _revise(self, peer: Peer, order: TaskRevise) -> Effect[Task | None, Received]:
+        apply = self._store.ordering(order.task, peer.name, order.revision, order.spec)
+        return Effect(apply=apply, reply=lambda _: Received(), then=self._ordered)
+
+    def _ordered(self, task: Task | None) -> None:
+        if task is not None:
+            self._driver.prepare(task.id)
+
+    async def keep(self, task: Task, reason: str) -> None:
+        """Tells the cloud that a task runs on as it did, because its next revision cannot be made ready; both or neither."""
+        report = TaskReport(event=KEPT, task=task.replace(reason=reason[:REASON_MOST]))
+        await self._delivery.post(self._store.dropping(task.id), task.origin, TASK_REPORT, report)
 
     def _stopped(self, id: str, task: Task | None) -> None:
         if task is not None:
