@@ -24,6 +24,7 @@ ROWS_BEFORE: dict[int, tuple[str, ...]] = {
     8: ("INSERT INTO counters VALUES ('boot', 7)",),
     9: ("INSERT INTO counters VALUES ('boot', 7)",),
     10: ("INSERT INTO counters VALUES ('boot', 7)",),
+    11: ("INSERT INTO counters VALUES ('boot', 7)",),
 }
 
 
