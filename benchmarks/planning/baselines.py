@@ -82,6 +82,8 @@ class Oracle(Still):
         super().__init__(10, Resolution.P480, StageRole.HOST)
         self._world = world
         self._plans: dict[str, tuple[int, int, int, int]] = {}
+        self._step = -1
+        self._known: dict[tuple[float, ...], tuple[float, float, float]] = {}
 
     def plan(
         self, job_uid: str, dag: Sequence[str], resource_info: ResourceInfo, runtime_info: Runtime, user_constraint: Constraint
@@ -113,16 +115,25 @@ class Oracle(Still):
         world = self._world
         if not all(world.up[node, step] for node in plan[2:]):
             return -1.0
-        way = world.way(step, plan, crowd)
-        times = [time_of(seconds, NOISE**2) for seconds in way.stays]
-        times += [time_of(seconds, LINK_NOISE**2) for seconds in way.hops]
-        mean, variance = sum(each.mean for each in times), sum(each.variance for each in times)
+        mean, variance, cloud_kb = self._expected(step, plan, crowd)
         fps = FPS_CHOICES[plan[0]]
         limit = limits.delay * (world.camera_fps / fps + 1) if limits.delay else limits.latency or float("inf")
         rate = min(float(fps), in_flight / mean)
         found = world.accuracy(step, rate, plan[1])
         worth = min(found, limits.accuracy or 1.0) / (limits.accuracy or 1.0)
-        return chance_below(limit, mean, variance) * worth + 0.02 * found - 1e-8 * 1000 * way.cloud_kb * rate / 1000
+        return chance_below(limit, mean, variance) * worth + 0.02 * found - 1e-8 * 1000 * cloud_kb * rate / 1000
+
+    def _expected(self, step: int, plan: tuple[int, int, int, int], crowd: Sequence[float]) -> tuple[float, float, float]:
+        """Mean and variance of a frame's time and its kB to the cloud, which are the same at every frame rate."""
+        key = (*plan[1:], *crowd)
+        if step != self._step:
+            self._step, self._known = step, {}
+        if key not in self._known:
+            way = self._world.way(step, plan, crowd)
+            times = [time_of(seconds, NOISE**2) for seconds in way.stays]
+            times += [time_of(seconds, LINK_NOISE**2) for seconds in way.hops]
+            self._known[key] = sum(each.mean for each in times), sum(each.variance for each in times), way.cloud_kb
+        return self._known[key]
 
 
 def use(world: World, step: int, plan: tuple[int, int, int, int], in_flight: int) -> list[float]:
