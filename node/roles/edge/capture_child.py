@@ -170,4 +170,4 @@ def _capture(channel: BlockingChannel, settings: Header, inbox: Inbox) -> None:
 
 
 if __name__ == "__main__":
-    run_child(_capture)
+    run_child(_capture, Inbox)

@@ -218,4 +218,4 @@ def _work(channel: BlockingChannel, settings: Header, inbox: Inbox) -> None:
 
 
 if __name__ == "__main__":
-    run_child(_work)
+    run_child(_work, Inbox)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 HEADER_BYTES: Final = 1 << 20  # a result with 256 faces and their poses is 40 kB
 BLOBS: Final = 256  # one crop per face, as many as a result may have faces
 BLOB_BYTES: Final = 8 << 20  # a raw 1080p picture is 6.2 MB
+AHEAD_BYTES: Final = 4096  # read at once; more of a blob would be copied twice
 _LENGTHS: Final = struct.Struct("!II")
 _LENGTH: Final = struct.Struct("!I")
 
@@ -99,6 +101,7 @@ class BlockingChannel:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(True)
+        self._ahead = b""  # came with what was asked for: a small message is one call of the system
 
     def send(self, header: Header, blobs: Sequence[Bytes] = ()) -> None:
         """Writes one message; blocks while the node does not read.
@@ -118,13 +121,30 @@ class BlockingChannel:
         except (EOFError, ConnectionError):
             return None
 
+    def wait_end(self) -> None:
+        """Returns once the node has hung up, whether all that it sent was read or not."""
+        end = select.poll()
+        end.register(self._socket, 0)
+        end.poll()
+
     def close(self) -> None:
         """Hangs up."""
         self._socket.close()
 
     def _exactly(self, size: int) -> bytes:
+        have = self._ahead
+        while len(have) < size <= len(have) + AHEAD_BYTES:
+            chunk = self._socket.recv(AHEAD_BYTES)
+            if not chunk:
+                raise EOFError
+            have += chunk
+        if len(have) >= size:
+            self._ahead = have[size:]
+            return have[:size]
+        self._ahead = b""
         buffer = bytearray(size)
-        view = memoryview(buffer)
+        buffer[: len(have)] = have
+        view = memoryview(buffer)[len(have) :]
         while view:
             count = self._socket.recv_into(view)
             if count == 0:

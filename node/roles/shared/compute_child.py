@@ -26,7 +26,7 @@ from node.pipeline.video import codec, draw
 from node.pipeline.video.service import Picture, Pictures, Service, Values
 from node.roles.shared.arena import ArenaView
 from node.roles.shared.channel import BlockingChannel, Header, Message
-from node.roles.shared.processes import Inbox, run_child
+from node.roles.shared.processes import OneByOne, run_child
 
 NICE = 5  # the node's own loop goes before the work that it hands out
 CROP_QUALITY = 92  # crops are small: an error of the pose costs more than the bytes
@@ -156,7 +156,7 @@ def _make(spec: ServiceSpec, assets: Path, model_id: int) -> Service:
     return cast(Service, _Function(found))
 
 
-def _work(channel: BlockingChannel, settings: Header, inbox: Inbox) -> None:
+def _work(channel: BlockingChannel, settings: Header, inbox: OneByOne) -> None:
     os.nice(NICE)
     chosen = cast(dict[str, Any], settings)
     catalogue.install(chosen["services"])
@@ -164,16 +164,16 @@ def _work(channel: BlockingChannel, settings: Header, inbox: Inbox) -> None:
     worker = _Worker(arena, Path(chosen["assets"]))
     calls = {"run": worker.run, "annotate": worker.annotate}
     while True:
-        for message in inbox.take(None):
-            try:
-                header, blobs = calls[str(message.header["op"])](message)
-                answer: dict[str, Any] = {"op": "done", **header}
-            except EcnodeError as error:
-                answer, blobs = {"op": "error", "code": error.code, "message": error.message, "hint": error.hint}, []
-            except Exception as error:  # noqa: BLE001 - the dispatcher of this process: one bad picture must not end it
-                answer, blobs = {"op": "error", "code": Internal.code, "message": f"{type(error).__name__}: {error}"}, []
-            channel.send(answer, blobs)
+        message = inbox.next()
+        try:
+            header, blobs = calls[str(message.header["op"])](message)
+            answer: dict[str, Any] = {"op": "done", **header}
+        except EcnodeError as error:
+            answer, blobs = {"op": "error", "code": error.code, "message": error.message, "hint": error.hint}, []
+        except Exception as error:  # noqa: BLE001 - the dispatcher of this process: one bad picture must not end it
+            answer, blobs = {"op": "error", "code": Internal.code, "message": f"{type(error).__name__}: {error}"}, []
+        channel.send(answer, blobs)
 
 
 if __name__ == "__main__":
-    run_child(_work)
+    run_child(_work, OneByOne)

@@ -79,4 +79,4 @@ def _copy(source: Path, folder: Path, tell: Any) -> copying.Copied:
 
 
 if __name__ == "__main__":
-    run_child(main)
+    run_child(main, Inbox)

@@ -43,6 +43,26 @@ def test_the_childs_end_speaks_the_same_protocol(header, parts):
         channel.close()
 
 
+def test_messages_that_came_together_are_read_one_by_one_with_blobs_of_any_size():
+    ours, theirs = socket.socketpair()
+    sent = [({"number": number}, (bytes(size),)) for number, size in enumerate((0, 1, 4087, 4096, 4097, 60_000, 5))]
+    with ours:
+        channel = BlockingChannel(theirs.detach())
+        ours.sendall(b"".join(bytes(piece) for header, parts in sent for piece in pack(header, parts)))
+        assert [channel.receive() for _ in sent] == [Message(header, parts) for header, parts in sent]
+        channel.close()
+
+
+def test_the_end_is_seen_behind_what_nobody_has_read():
+    ours, theirs = socket.socketpair()
+    channel = BlockingChannel(theirs.detach())
+    ours.sendall(b"".join(bytes(piece) for piece in pack({"op": "run"})))
+    ours.close()
+    channel.wait_end()
+    assert channel.receive() == Message({"op": "run"})
+    channel.close()
+
+
 @given(headers, blobs, st.integers(0, 40))
 def test_a_cut_message_is_the_end_and_no_message(header, parts, cut):
     data = b"".join(bytes(piece) for piece in pack(header, parts))
