@@ -25,6 +25,8 @@ from planning.recovery import recoveries
 from planning.run import TRACKS, Trace, Track, run
 from planning.world import ROUND, SCENARIOS, World
 
+from node import heap
+
 HELD_OUT = (100, 101, 102)
 OURS, SEED = "robust", "seed PID"
 PICTURE_S, DROP = 120.0, (40.0, 80.0)
@@ -119,6 +121,7 @@ def main() -> None:
     options.add_argument("--svg", type=Path, help="write a picture of a run with a link drop")
     given = options.parse_args()
     seeds = [int(seed) for seed in given.seeds.split(",")]
+    heap.settle()  # as `ecnode up` does
     bench = Bench(seeds[:1] if given.quick else seeds, given.seconds)
     if given.svg is not None:
         given.svg.write_text(picture(seeds[0]), encoding="utf-8")

@@ -117,7 +117,9 @@ class Goal:
         return found
 
 
-def rank(offers: Offers, goal: Goal, known: Iterable[Candidate] = ()) -> list[Candidate]:
+def rank(  # noqa: PLR0912 - one loop, in which a step that was a function would cost more than it does
+    offers: Offers, goal: Goal, known: Iterable[Candidate] = ()
+) -> list[Candidate]:
     """The best `BEST` combinations, the best first; none where a stage has no option.
 
     What cannot beat them is not judged: first by what rate and resolution can be worth at most, then by the chance to hold.
@@ -129,6 +131,7 @@ def rank(offers: Offers, goal: Goal, known: Iterable[Candidate] = ()) -> list[Ca
     exact = offers.count() * len(FPS_CHOICES) <= EXACT_PLANS
     found: dict[Resolution, list[Moments]] = {}
     placed: dict[int, Placed] = {}  # by the identity of the chain, which `found` keeps
+    full: dict[int, float] = {}  # the same: the accuracy with as many results as there can be, whatever the frame rate
     floor, late = best[-1].utility if len(best) == BEST else -inf, goal.constraint.latency is not None
     for bound, accuracy, fps, resolution in _bounds(offers, goal):
         if bound <= floor:
@@ -142,24 +145,33 @@ def rank(offers: Offers, goal: Goal, known: Iterable[Candidate] = ()) -> list[Ca
         limits = goal.limits(offered)
         limit = min(limits) if limits else inf
         log_limit = log(limit) if limit < inf else limit
+        even = (floor - little) / worth - BROKEN_WORTH > 0.5 if worth > 0.0 else False  # less than an even chance is too little
         for mean, middle, steepness, chain in moments:
+            if even and middle >= log_limit:
+                continue
             held = 0.5 * erfc((middle - log_limit) * steepness) if log_limit < inf else 1.0
             excess = mean / limit  # max() and min() would cost as much as all the rest of what most combinations see
             chance = held + (BROKEN_WORTH / excess if excess > 1.0 else BROKEN_WORTH)
             if worth * chance + little <= floor:
                 continue
+            most = worth * chance + little
             if late or goal.in_flight < offered * mean:  # late or lacking results: the accuracy is not reached either
-                age = mean + goal.overhead_s if late else 0.0
-                real = goal.scene.expected(resolution, min(offered, goal.in_flight / mean), age)
-                if goal.worth(real) * chance + ACCURACY_WEIGHT * real <= floor:
+                age, lacking = mean + goal.overhead_s if late else 0.0, goal.in_flight < offered * mean
+                real = full.get(id(chain)) if lacking else None
+                if real is None:
+                    real = goal.scene.expected(resolution, goal.in_flight / mean if lacking else offered, age)
+                    if lacking:
+                        full[id(chain)] = real
+                most = goal.worth(real) * chance + ACCURACY_WEIGHT * real
+                if most <= floor:
                     continue
             if (at := placed.get(id(chain))) is None:
                 at = placed[id(chain)] = placed_at(chain, goal)
             rate = min(offered, goal.in_flight / mean, at.rate_most / CAP)
-            if worth * chance + little - rate * (BYTE_PRICE * at.sent + at.price) <= floor:
+            if most - rate * (BYTE_PRICE * at.sent + at.price) <= floor or (fps, resolution, at.places) in had:
                 continue
             candidate = goal.judge(at, fps, resolution)
-            if candidate.utility > floor and (fps, resolution, at.places) not in had:
+            if candidate.utility > floor:
                 best.append(candidate)
                 best.sort(key=_utility, reverse=True)
                 del best[BEST:]
@@ -183,14 +195,21 @@ def every_chain(stages: Sequence[Sequence[Option]], takes: Takes = ()) -> list[M
     """Every way to place the stages, the quickest first."""
     if takes:
         return sorted((_moments(*time, chain) for time, chain in every_fork(stages, takes)), key=_first)
-    chains: list[tuple[float, float, tuple[Option, ...]]] = [(0.0, 0.0, ())]
-    for options in stages:
+    first, *rest = stages
+    chains: list[tuple[float, float, tuple[Option, ...]]]
+    chains = [(one.stay[0] + one.enter[0], one.stay[1] + one.enter[1], (one,)) for one in first]
+    for options in rest:
         longer = []
         for mean, variance, chain in chains:
-            before = chain[-1] if chain else None
+            place, leave = chain[-1].place, chain[-1].leave
             for option in options:
-                more_mean, more_variance = _added(before, option)
-                longer.append((mean + more_mean, variance + more_variance, (*chain, option)))
+                more, spread = option.stay
+                if option.place != place:
+                    if option.straight and (way := option.straight.get(place)) is not None:
+                        more, spread = more + way.time.mean, spread + way.time.variance
+                    else:
+                        more, spread = more + option.enter[0] + leave[0], spread + option.enter[1] + leave[1]
+                longer.append((mean + more, variance + spread, (*chain, option)))
         chains = longer
     chains.sort(key=_first)
     return [_moments(mean, variance, chain) for mean, variance, chain in chains]
@@ -208,19 +227,6 @@ def likely_chains(stages: Sequence[Sequence[Option]], goal: Goal) -> list[Moment
 def every_placement(stages: Sequence[Sequence[Option]], goal: Goal) -> list[Placed]:
     """Every way to place the stages, in full."""
     return [placed_at(moments.chain, goal) for moments in every_chain(stages, goal.takes)]
-
-
-def _added(before: Option | None, option: Option) -> tuple[float, float]:
-    """Mean and variance that one more stage adds."""
-    mean, variance = option.stay
-    if before is not None:
-        if before.place == option.place:
-            return mean, variance
-        if option.straight and (way := option.straight.get(before.place)) is not None:
-            return mean + way.time.mean, variance + way.time.variance
-    mean += option.enter[0]
-    variance += option.enter[1]
-    return (mean, variance) if before is None else (mean + before.leave[0], variance + before.leave[1])
 
 
 def _moments(mean: float, variance: float, chain: tuple[Option, ...]) -> Moments:

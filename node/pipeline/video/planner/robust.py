@@ -263,12 +263,14 @@ def _chain(key: Key, offers: Offers, asked: Asked) -> list[Option] | None:
     _, resolution, names = key
     if resolution not in offers.resolutions or len(names) != len(asked.dag):
         return None
-    found = []
+    found, nodes = [], asked.info.nodes
     for name, offered in zip(names, offers.at(resolution), strict=True):
-        option = next((option for option in offered if asked.info.nodes[option.place].name == name), None)
-        if option is None:
+        for option in offered:
+            if nodes[option.place].name == name:
+                found.append(option)
+                break
+        else:
             return None
-        found.append(option)
     return found
 
 
