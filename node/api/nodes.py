@@ -54,8 +54,10 @@ def _node(report: NodeReport, state: NodeState, drained: bool) -> TopologyNode:
         drained=drained,
         cpu_fraction=report.cpu_fraction,
         others_fraction=report.others_fraction,
+        others_running=report.others_running,
         memory_fraction=report.memory_fraction,
         queued=report.queued,
+        waiting={service.name: service.queued for service in report.services},
         wait_ms={service.name: service.wait_ms for service in report.services},
         jobs=len(report.jobs),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
@@ -15,6 +15,8 @@ from node.errors import Invalid, PeerUnreachable
 from node.journal import plain
 
 if TYPE_CHECKING:
+    from enum import StrEnum
+
     from node.client import Client
 
 P = ParamSpec("P")
@@ -84,6 +86,21 @@ def _token(path: Path | None) -> str:
 
 
 pass_settings = click.make_pass_decorator(Settings)
+
+
+def list_options(states: Iterable[StrEnum]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """`--state`, `--limit` and `--after` of a command that lists records, newest first, which may be in these states."""
+
+    def add(command: Callable[P, T]) -> Callable[P, T]:
+        for option in (
+            click.option("--after", metavar="ID", help="Go on behind this one."),
+            click.option("-n", "--limit", type=click.IntRange(1, 500), default=50, help="How many at most."),
+            click.option("--state", type=click.Choice([state.value for state in states]), help="Only those."),
+        ):
+            command = option(command)
+        return command
+
+    return add
 
 
 def output_option(command: Callable[P, T]) -> Callable[P, T]:

@@ -10,14 +10,19 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import click
 
 from node.cli.context import Settings
 from node.journal import plain
 
+if TYPE_CHECKING:
+    from node.client import Page
+    from node.model.value import Value
+
 T = TypeVar("T")
+V = TypeVar("V", bound="Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,23 @@ def show_list(
         show_table(settings, [column.title for column in columns], rows)
     elif empty:
         settings.say(empty)
+
+
+def show_page(
+    settings: Settings,
+    page: Page[V],
+    columns: Sequence[Column[V]],
+    document: Callable[[V], Mapping[str, object]],
+    name: Callable[[V], str],
+    *,
+    empty: str,
+) -> None:
+    """Prints part of a list, and how to go on behind it; where there is nothing says `empty`."""
+    show_list(settings, page.items, columns, document, name)
+    if not page.items:
+        settings.say(empty)
+    if page.following is not None:
+        settings.say(f"more: --after {page.following}")
 
 
 def show_one(

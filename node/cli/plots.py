@@ -12,9 +12,9 @@ from typing import Final
 import click
 
 from node.cli import SuggestingGroup
-from node.cli.context import Settings, output_option, pass_settings
+from node.cli.context import Settings, list_options, output_option, pass_settings
 from node.cli.exits import FAILED, INTERRUPTED
-from node.cli.output import Column, bytes_text, seconds_text, share_text, show_list, show_one
+from node.cli.output import Column, bytes_text, seconds_text, share_text, show_list, show_one, show_page
 from node.cli.plot_times import COLUMNS as PHASE_COLUMNS
 from node.cli.plot_times import compare
 from node.client import Client
@@ -82,9 +82,7 @@ def create(settings: Settings, /, *, count: int, labels: Sequence[str], follow: 
 
 
 @plots.command("list")
-@click.option("--state", type=click.Choice([state.value for state in PlotState]), help="Only those.")
-@click.option("-n", "--limit", type=click.IntRange(1, 500), default=50, help="How many at most.")
-@click.option("--after", metavar="ID", help="Go on behind this one.")
+@list_options(PlotState)
 @output_option
 @pass_settings
 def listing(settings: Settings, state: str | None, limit: int, after: str | None) -> None:
@@ -92,9 +90,7 @@ def listing(settings: Settings, state: str | None, limit: int, after: str | None
     with settings.connect() as client:
         page = client.plots(PlotState(state) if state else None, limit, after)
     none = f"no plot is {state}" if state else "no plots; order one: ecnode plots create --ksize 18"
-    show_list(settings, page.items, _LIST_COLUMNS, to_document, _id, empty=none)
-    if page.following is not None:
-        settings.say(f"more: --after {page.following}")
+    show_page(settings, page, _LIST_COLUMNS, to_document, _id, empty=none)
 
 
 @plots.command()

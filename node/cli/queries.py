@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 import click
 
 from node.cli import SuggestingGroup
-from node.cli.context import Settings, output_option, pass_settings
+from node.cli.context import Settings, list_options, output_option, pass_settings
 from node.cli.exits import FAILED, INTERRUPTED
-from node.cli.output import Column, seconds_text, show_list, show_one
+from node.cli.output import Column, seconds_text, show_list, show_one, show_page
 from node.cli.spec import MAX_SPEC, read_spec
 from node.client import Client
 from node.clock import SystemClock, rfc3339
@@ -21,7 +21,7 @@ from node.journal import plain
 from node.model.decision import Considered, Decision
 from node.model.document import PlanItem, ResultItem, to_document
 from node.model.value import new_id
-from node.model.video import Constraint, Query, QueryState
+from node.model.video import Constraint, Placement, Query, QueryState, Runtime
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -64,20 +64,15 @@ def submit(settings: Settings, file: BinaryIO, follow: bool) -> int:
 
 
 @queries.command("list")
-@click.option("--state", type=click.Choice([state.value for state in QueryState]), help="Only those.")
-@click.option("-n", "--limit", type=click.IntRange(1, 500), default=50, help="How many at most.")
-@click.option("--after", metavar="ID", help="Go on behind this one.")
+@list_options(QueryState)
 @output_option
 @pass_settings
 def listing(settings: Settings, state: str | None, limit: int, after: str | None) -> None:
     """Queries, newest first."""
     with settings.connect() as client:
         page = client.queries(QueryState(state) if state else None, limit, after)
-    show_list(settings, page.items, _LIST_COLUMNS, to_document, _id)
-    if not page.items:
-        settings.say(f"no query is {state}" if state else "no queries; submit one: ecnode queries submit FILE")
-    if page.following is not None:
-        settings.say(f"more: --after {page.following}")
+    none = f"no query is {state}" if state else "no queries; submit one: ecnode queries submit FILE"
+    show_page(settings, page, _LIST_COLUMNS, to_document, _id, empty=none)
 
 
 @queries.command()
@@ -129,7 +124,7 @@ def plan(settings: Settings, ref: str, chosen: BinaryIO | None) -> None:
 @output_option
 @pass_settings
 def why(settings: Settings, ref: str, limit: int, best: bool) -> None:
-    """Why a query has the plan that it has, oldest first."""
+    """Why a query has the plan that it has, oldest first, with the delay and the latency that were predicted and are seen."""
     with settings.connect() as client:
         found = client.decisions(ref, limit)
     if best:
@@ -300,6 +295,20 @@ def _flow(query: Query) -> str:
     return ", ".join(f"{before} → {stage}" if before else stage for before, stage in ways)
 
 
+def _placed(stage: str, place: Placement) -> str:
+    return f"{stage}@{place.node} ({place.role}{', by the host' if place.by_host else ''})"
+
+
+def _expected(plan: Considered | None) -> str:
+    """Delay and latency, as `_seen`."""
+    return "–" if plan is None else f"{seconds_text(plan.delay)}, {seconds_text(plan.latency)}"
+
+
+def _seen(runtime: Runtime) -> str:
+    """Delay and latency of the newest results; nothing where there are none."""
+    return f"{seconds_text(runtime.delay)}, {seconds_text(runtime.latency_p50)}" if runtime.fps or runtime.delay else "–"
+
+
 _COLUMNS: Final[Sequence[Column[Query]]] = (
     Column("ID", _id),
     Column("NAME", lambda query: query.name or "–"),
@@ -321,12 +330,14 @@ _PLAN_COLUMNS: Final[Sequence[Column[PlanItem]]] = (
     Column("RESOLUTION", lambda item: item.plan.video_conf.resolution),
     Column(
         "STAGES",
-        lambda item: " → ".join(f"{stage}@{place.node} ({place.role})" for stage, place in item.plan.flow_mapping.items()),
+        lambda item: " → ".join(_placed(stage, place) for stage, place in item.plan.flow_mapping.items()),
     ),
 )
 _WHY_COLUMNS: Final[Sequence[Column[Decision]]] = (
     Column("TIME", lambda each: rfc3339(each.time)[11:19]),
     Column("PLAN", lambda each: str(each.epoch)),
+    Column("PREDICTED", lambda each: _expected(each.predicted)),
+    Column("OBSERVED", lambda each: _seen(each.observed)),
     Column("WHY", lambda each: plain(each.reason)),
 )
 _BEST_COLUMNS: Final[Sequence[Column[Considered]]] = (

@@ -12,9 +12,9 @@ import click
 
 from node.cli import SuggestingGroup
 from node.cli.blobs import uploaded
-from node.cli.context import Settings, output_option, pass_settings
+from node.cli.context import Settings, list_options, output_option, pass_settings
 from node.cli.exits import FAILED, INTERRUPTED
-from node.cli.output import Column, seconds_text, show_list, show_one
+from node.cli.output import Column, seconds_text, show_list, show_one, show_page
 from node.client import Client
 from node.clock import SystemClock, rfc3339
 from node.errors import Invalid, Malformed, NotFound
@@ -139,20 +139,15 @@ def key(settings: Settings, file: Path) -> None:
 
 
 @tasks.command("list")
-@click.option("--state", type=click.Choice([state.value for state in TaskState]), help="Only those.")
-@click.option("-n", "--limit", type=click.IntRange(1, 500), default=50, help="How many at most.")
-@click.option("--after", metavar="ID", help="Go on behind this one.")
+@list_options(TaskState)
 @output_option
 @pass_settings
 def listing(settings: Settings, state: str | None, limit: int, after: str | None) -> None:
     """Tasks, newest first."""
     with settings.connect() as client:
         page = client.tasks(TaskState(state) if state else None, limit, after)
-    show_list(settings, page.items, _LIST_COLUMNS, to_document, _id)
-    if not page.items:
-        settings.say(f"no task is {state}" if state else "no tasks; submit one: ecnode tasks submit FILE")
-    if page.following is not None:
-        settings.say(f"more: --after {page.following}")
+    none = f"no task is {state}" if state else "no tasks; submit one: ecnode tasks submit FILE"
+    show_page(settings, page, _LIST_COLUMNS, to_document, _id, empty=none)
 
 
 @tasks.command()

@@ -47,7 +47,7 @@ class ServiceReport(Value):
     """One compute service of a node: how quick it is and how busy.
 
     `profile` holds the measured seconds per call at each resolution for `profile_objects` objects; `cpu` cores and `memory_mib`
-    are what a worker is said to take for it.
+    are what a worker is said to take for it. `queued` calls of it wait for a worker now, `wait_ms` is the median of the newest.
     """
 
     name: Word63
@@ -106,7 +106,8 @@ class NodeReport(Value):
     """One heartbeat. `boot` counts the starts of the node; `http` is the address its API is advertised at, `address` where
     other nodes may dial it, empty where they cannot; `offload` says whether stages of its own cameras may, must not or
     shall run elsewhere; `memory_mib` is all that the machine has. `cpu_fraction` is the share of all cores in use,
-    `others_fraction` what of it is neither this process nor its children; `queued` calls wait for a worker.
+    `others_fraction` what of it is neither this process nor its children, `others_running` how many of their threads run or
+    wait for a core, 0 where that is not told; `queued` calls wait for a worker.
     """
 
     name: Name
@@ -121,6 +122,7 @@ class NodeReport(Value):
     queued: Count = 0
     cpu_fraction: Fraction
     others_fraction: Fraction = 0.0
+    others_running: Seconds = 0.0
     memory_fraction: Fraction
     memory_mib: Seconds = 0.0
     rss_mib: Seconds

@@ -50,8 +50,10 @@ class TopologyNode(Value):
     drained: bool = False
     cpu_fraction: Fraction
     others_fraction: Fraction
+    others_running: Seconds
     memory_fraction: Fraction
     queued: Count
+    waiting: Annotated[dict[Word63, Count], Field(description="By service: the calls that wait for a worker.")]
     wait_ms: Annotated[dict[Word63, Seconds], Field(description="By service: the median wait of its newest calls.")]
     jobs: Count
 

@@ -260,6 +260,10 @@ async def test_services_are_listed_called_and_measured(system, assets, tmp_path,
     (measured,) = json.loads(await ecnode("bench", "motion_detection", "-o", "json"))
     assert (measured["node"], set(measured["seconds"])) == ("edge-1", set(measured["calibrated"]))
     assert "edge-1" in await ecnode("list")
+    seen = await asyncio.to_thread(client._get, "/topology")
+    nodes = {one["name"]: one for one in seen["nodes"]}
+    assert set(nodes["edge-1"]["waiting"]) == set(nodes["edge-1"]["wait_ms"]) >= {"face_detection", "face_alignment"}
+    assert {(one["source"], one["target"]) for one in seen["links"]} >= {("cloud-1", "edge-1"), ("edge-1", "cloud-1")}
 
 
 async def test_the_cloud_shows_the_pictures_of_an_edge_that_opens_no_door_to_it(system):

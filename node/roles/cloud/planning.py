@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 DEFAULT_FPS: Final = 25.0  # of a camera that does not say
 MIN_RTT_S: Final = 1e-4  # a link whose round trip was not measured yet is still a link
 KEPT_EVERY_S: Final = 10.0  # why nothing was changed is worth a row so often
-FAIR_SHARE: Final = 0.5  # the least of a core that one more process gets, however busy the machine says that it is
+FAIR_SHARE: Final = 0.5  # of a core, what one more process gets at least where nobody says how many there are
+SHARE_LEAST: Final = 0.05
 
 
 class Planning:
@@ -211,9 +212,14 @@ def _resource(
 
 
 def _busy(report: NodeReport) -> float:
-    """What one more process lacks of a core on that machine for others' sake: nothing while they leave one free."""
+    """What one more process lacks of a core on that machine for others' sake: nothing while they leave one free.
+
+    Where they do not, it gets its share of the run queue: with many cores a full CPU says nothing of how full it is.
+    """
     free = report.cores * (1.0 - report.others_fraction)
-    return 1.0 - min(max(free, FAIR_SHARE), 1.0)
+    queue = max(report.others_running, report.cores * report.others_fraction)
+    fair = report.cores / (queue + 1.0) if report.others_running else FAIR_SHARE
+    return 1.0 - min(max(free, fair, SHARE_LEAST), 1.0)
 
 
 def _in_words(plan: Plan) -> str:

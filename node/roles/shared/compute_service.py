@@ -129,7 +129,7 @@ class ComputeService:
                 memory_mib=SERVICES[name].memory_mib,
                 profile=dict(figures.profile),
                 profile_objects=figures.objects,
-                queued=self._pool.queued,
+                queued=self._pool.queued_of(name),
                 wait_ms=median(figures.waits_ms) if figures.waits_ms else 0.0,
                 calls=figures.calls,
                 failures=figures.failures,
@@ -175,7 +175,9 @@ class ComputeService:
         for each in figures:
             each.calls += 1
         try:
-            answer, waited = await self._pool.call(header, blobs, lease=frame.lease if frame else None, deadline=deadline)
+            answer, waited = await self._pool.call(
+                header, blobs, lease=frame.lease if frame else None, deadline=deadline, kind=stages[0].service
+            )
         except EcnodeError:
             for each in figures:
                 each.failures += 1

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import exp
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,8 @@ from node.transport.base import Peer, Transport
 log = logging.getLogger(__name__)
 
 FRESH: Final = 0.5
+RUNNING_S: Final = 5.0  # the run queue is a mean over so many seconds: one look at it tells little
+LOAD: Final = Path("/proc/loadavg")
 AT_ONCE: Final = 50  # reports in one turn of the loop: 2 ms
 
 
@@ -40,10 +43,12 @@ class Machine:
         self.cores = psutil.cpu_count() or 1
         psutil.cpu_percent(interval=None)  # the first reading has nothing to compare with
         self._own_before = (clock.monotonic(), self._own_cpu_s())
+        self._running = 0.0
+        self._running_at = float("-inf")
 
     def figures(self) -> dict[str, float]:
-        """CPU and memory in use as fractions, the CPU of others than this process and its children, memory of the machine and
-        resident memory of this process in MiB.
+        """CPU and memory in use as fractions, the CPU of others than this process and its children, how many threads of others
+        run or would, memory of the machine and resident memory of this process in MiB.
         """
         now = self._clock.monotonic()
         if now - self._read_at >= FRESH:
@@ -59,10 +64,29 @@ class Machine:
         return {
             "cpu_fraction": used,
             "others_fraction": min(max(used - share, 0.0), 1.0),
+            "others_running": self._others_running(),
             "memory_fraction": memory.percent / 100,
             "memory_mib": memory.total / 2**20,
             "rss_mib": self._process.memory_info().rss / 2**20,
         }
+
+    def _others_running(self) -> float:
+        """The run queue without this process and its children; 0 where the system does not tell.
+
+        A CPU that is full looks the same whether two threads share it or forty: how long the queue is tells them apart.
+
+        Source: proc(5), /proc/loadavg, fourth field: entities that are runnable now, the reader with them.
+        """
+        try:
+            running = int(LOAD.read_text().split()[3].partition("/")[0])
+        except (OSError, ValueError, IndexError):
+            return 0.0
+        own = 1 + sum(_runs(pid) for pid in self._children())
+        now = self._clock.monotonic()
+        share = 1.0 - exp(-(now - self._running_at) / RUNNING_S)
+        self._running_at = now
+        self._running += share * (max(running - own, 0) - self._running)
+        return self._running
 
     def _own_cpu_s(self) -> float:
         """Seconds of CPU of this process and its children, those that have ended included."""
@@ -79,6 +103,15 @@ class Machine:
             return [int(pid) for pid in task.read_text().split()]
         except OSError:
             return [child.pid for child in self._process.children()]
+
+
+def _runs(pid: int) -> bool:
+    """Whether a child's main thread runs, or would if there were a core for it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "R"
 
 
 class Reporter:

@@ -33,6 +33,7 @@ class _Work:
     lease: Lease | None
     deadline: float
     queued_at: float
+    kind: str
     done: asyncio.Future[tuple[Message, float]]
 
     def fail(self, error: EcnodeError) -> None:
@@ -71,6 +72,10 @@ class WorkerPool:
         """How many calls wait for a worker."""
         return len(self._queue)
 
+    def queued_of(self, kind: str) -> int:
+        """How many of them are of one kind."""
+        return sum(work.kind == kind for work in self._queue)
+
     async def run(self) -> None:
         """Serves calls until cancelled; then every call that waits fails."""
         try:
@@ -82,11 +87,12 @@ class WorkerPool:
                 self._queue.popleft().fail(ChildLost("this node is stopping"))
 
     async def call(
-        self, header: Header, blobs: Sequence[Bytes], *, lease: Lease | None, deadline: float
+        self, header: Header, blobs: Sequence[Bytes], *, lease: Lease | None, deadline: float, kind: str = ""
     ) -> tuple[Message, float]:
         """The worker's answer, and the seconds that the call waited for a worker.
 
-        `lease` is a slot that the call reads; it is held until the worker has let go of it, however the call ends.
+        `lease` is a slot that the call reads; it is held until the worker has let go of it, however the call ends. `kind` is
+        what waiting calls are counted by.
 
         Raises:
             Busy: the queue is full.
@@ -98,7 +104,7 @@ class WorkerPool:
         if len(self._queue) >= QUEUE:
             raise Busy(f"{QUEUE} calls wait for a worker already")
         done = asyncio.get_running_loop().create_future()
-        work = _Work(header, blobs, lease.share() if lease else None, deadline, self._clock.monotonic(), done)
+        work = _Work(header, blobs, lease.share() if lease else None, deadline, self._clock.monotonic(), kind, done)
         self._queue.append(work)
         async with self._arrived:
             self._arrived.notify()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def test_why_tells_the_newest_reasons_in_order(
     assert "delay 401 ms > 300 ms → resolution 720p→480p" in told
     assert told.index("401 ms") < told.index("402 ms")
     assert "400 ms" not in told
+    assert re.search(r"200 ms, 250 ms +– +delay 401 ms", told), "what was predicted, and that nothing was seen yet"
     assert ecnode("queries", "why", "@last", "-o", "json") == 0
     assert json.loads(capsys.readouterr().out)[0]["best"][0]["held"] == 0.97
 
