@@ -65,7 +65,7 @@ class WorkerPool:
         self._settings = settings
         self._descriptors = descriptors
         self._queue: deque[_Work] = deque()
-        self._arrived = asyncio.Condition()
+        self._idle: deque[asyncio.Future[None]] = deque()
 
     @property
     def queued(self) -> int:
@@ -106,8 +106,7 @@ class WorkerPool:
         done = asyncio.get_running_loop().create_future()
         work = _Work(header, blobs, lease.share() if lease else None, deadline, self._clock.monotonic(), kind, done)
         self._queue.append(work)
-        async with self._arrived:
-            self._arrived.notify()
+        self._wake_one()
         try:
             async with self._clock.timeout(deadline - self._clock.monotonic()):
                 return await work.done
@@ -140,16 +139,37 @@ class WorkerPool:
 
     async def _next(self, idle: float | None) -> _Work | None:
         """The oldest call whose deadline has not passed; None after `idle` seconds without one."""
-        try:
-            async with self._clock.timeout(idle), self._arrived:
-                while True:
-                    await self._arrived.wait_for(lambda: bool(self._queue))
-                    work = self._queue.popleft()
-                    if not work.done.done() and self._clock.monotonic() < work.deadline:
-                        return work
-                    work.fail(DeadlineExceeded("the deadline passed before a worker was free"))
-        except TimeoutError:
-            return None
+        while True:
+            while self._queue:
+                work = self._queue.popleft()
+                if not work.done.done() and self._clock.monotonic() < work.deadline:
+                    return work
+                work.fail(DeadlineExceeded("the deadline passed before a worker was free"))
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(turn)
+            try:
+                async with self._clock.timeout(idle):
+                    await turn
+            except TimeoutError:
+                self._stand_down(turn)
+                return None
+            except asyncio.CancelledError:
+                self._stand_down(turn)
+                raise
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            turn = self._idle.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _stand_down(self, turn: asyncio.Future[None]) -> None:
+        """Whoever was woken and does not come sends another."""
+        if turn in self._idle:
+            self._idle.remove(turn)
+        elif self._queue:
+            self._wake_one()
 
     async def _serve(self, child: Child, work: _Work) -> None:
         waited = self._clock.monotonic() - work.queued_at
