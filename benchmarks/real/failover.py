@@ -19,7 +19,7 @@ from real.system import CLOCK, CLOUD, FACTORS, PEER, SlowedSystem, until
 
 SLOW: Final = 4.0  # times slower than it was: nobody wants it any more
 MOVE_S, ANSWER_S, BACK_S = 40.0, 20.0, 60.0
-AFTER: Final = 5  # results under the new plan, until it is looked at
+AFTER: Final = 2  # results under the new plan, until the first of them is looked for: two pictures are in work at once
 
 
 @dataclass(frozen=True, slots=True)
