@@ -14,7 +14,7 @@ from node.pipeline.federated.agreement import SessionKey
 from node.pipeline.federated.party import Party
 from node.pipeline.federated.prepared import Order, write_prepared
 from node.pipeline.federated.psi.keyed import TAG_BYTES, check_places, hidden, intersection, read_tags, tags_of
-from node.pipeline.federated.split import is_for_test, marks_of, shuffled
+from node.pipeline.federated.split import is_for_test, shuffled
 from node.pipeline.federated.table import Table
 
 
@@ -55,9 +55,7 @@ def align_as_owner(
     if len(answer) % 8:
         raise Malformed("the main client's choice of rows is cut off")
     chosen = check_places(np.frombuffer(answer, "<i8").astype(np.int64), rows)
-    marks = marks_of((table.ids[row] for row in chosen.tolist()), wanted.split_seed)
-    order = shuffled(marks)
-    chosen, marks = chosen[order], marks[order]
+    chosen, marks = shuffled(table.ids, chosen, wanted.split_seed)
     digest = hashlib.sha256(tags[chosen].astype("<u8").tobytes()).digest()
     for other in others:
         party.say(other, "order", 0, digest)

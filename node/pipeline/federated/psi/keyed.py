@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import Malformed
+from node.pipeline.federated.order import order_of
 from node.pipeline.federated.ring import WORD_BYTES, Rows
 
 Tags: TypeAlias = NDArray[np.uint64]
@@ -54,9 +55,8 @@ def hidden(tags: Tags, bucket: int) -> tuple[Tags, Rows]:
     """
     padded = -(-len(tags) // bucket) * bucket
     padding = read_tags(os.urandom((padded - len(tags)) * TAG_BYTES))
-    rows: Rows = np.concatenate([np.arange(len(tags)), np.full(len(padding), -1)])
-    shuffle = np.argsort(np.frombuffer(os.urandom(padded * WORD_BYTES), np.uint64), kind="stable")
-    return np.ascontiguousarray(np.concatenate([tags, padding])[shuffle]), rows[shuffle]
+    shuffle = order_of(np.frombuffer(os.urandom(padded * WORD_BYTES), np.uint64))
+    return np.concatenate([tags, padding]).take(shuffle, axis=0), np.where(shuffle < len(tags), shuffle, -1)
 
 
 def intersection(lists: Sequence[Tags]) -> list[Rows]:
@@ -65,10 +65,11 @@ def intersection(lists: Sequence[Tags]) -> list[Rows]:
     Raises:
         Malformed: a list has a tag twice.
     """
-    orders = [np.argsort(tags[:, 0], kind="stable") for tags in lists]
-    ordered = [tags[order] for tags, order in zip(lists, orders, strict=True)]
+    orders = [order_of(tags[:, 0]) for tags in lists]
+    # `take` gathers in a seventh of the time that an index takes
+    ordered = [tags.take(order, axis=0) for tags, order in zip(lists, orders, strict=True)]
     for number, tags in enumerate(ordered):
-        if np.any(np.all(tags[1:] == tags[:-1], axis=1)):
+        if np.any(_same(tags[1:], tags[:-1])):
             raise Malformed(f"list {number} of the alignment has a tag twice")
     common = ordered[0]
     for tags in ordered[1:]:
@@ -84,7 +85,12 @@ def _found(wanted: Tags, among: Tags) -> Rows:
     if not len(among):
         return np.full(len(wanted), -1)
     places = np.minimum(np.searchsorted(among[:, 0], wanted[:, 0]), len(among) - 1)
-    return np.where(np.all(among[places] == wanted, axis=1), places, -1)
+    return np.where(_same(among.take(places, axis=0), wanted), places, -1)
+
+
+def _same(some: Tags, others: Tags) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = (some[:, 0] == others[:, 0]) & (some[:, 1] == others[:, 1])
+    return found
 
 
 def check_places(places: Rows, rows: Rows) -> Rows:

@@ -1,5 +1,6 @@
 import numpy as np
 
+from node.pipeline.federated import split
 from node.pipeline.federated.split import Batches, is_for_test, marks_of, shuffled
 
 IDS = [f"u{each}" for each in range(5000)]
@@ -18,8 +19,22 @@ def test_an_id_is_on_one_side_whoever_else_is_in_the_list():
 
 def test_the_order_is_the_same_for_all_who_have_the_same_ids():
     one, other = IDS[:300], IDS[:300][::-1]
-    orders = [[ids[place] for place in shuffled(marks_of(ids, "seed"))] for ids in (one, other)]
+    orders = []
+    for ids in (one, other):
+        rows, marks = shuffled(ids, np.random.default_rng(1).permutation(300), "seed")
+        orders.append([ids[row] for row in rows])
+        assert (marks == marks_of(orders[-1], "seed")).all()
     assert orders[0] == orders[1] != one
+    assert sorted(orders[0]) == sorted(one)
+
+
+def test_two_ids_with_one_place_still_have_one_order(monkeypatch):
+    marks = {"a": (9, 5), "b": (3, 5), "c": (1, 2)}
+    monkeypatch.setattr(split, "marks_of", lambda ids, _seed: np.array([marks[each] for each in ids], np.uint64))
+    for ids in ("abc", "cba", "bac"):
+        rows, found = shuffled(list(ids), np.arange(3), "seed")
+        assert [ids[row] for row in rows] == ["c", "b", "a"]
+        assert found.tolist() == [[1, 2], [3, 5], [9, 5]]
 
 
 def test_the_first_split_stays_what_it_is():
