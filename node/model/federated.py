@@ -198,7 +198,10 @@ class SessionSpec(Value):
 
     def party(self, name: str) -> PinnedParty:
         """The party of that name; KeyError where there is none."""
-        return next(party for party in self.parties if party.name == name)
+        for party in self.parties:
+            if party.name == name:
+                return party
+        raise KeyError(name)
 
     def of_node(self, node: str) -> tuple[PinnedParty, ...]:
         """The parties that a node plays."""

@@ -71,7 +71,7 @@ class Hand:
 
     def _picked(self, rows: str, which: Rows | None) -> tuple[Words, Words]:
         own, other = self._own[rows], self._opened[rows]
-        return (own, other) if which is None else (own[which], other[which])
+        return (own, other) if which is None else (own.take(which, axis=0), other.take(which, axis=0))
 
 
 class Dealer:
@@ -92,7 +92,7 @@ class Dealer:
 
     def forward(self, rows: str, which: Rows | None, name: str, index: int) -> Words:
         """The second party's share of Z for X·w."""
-        masks = self._masks[rows] if which is None else self._masks[rows][which]
+        masks = self._masks[rows] if which is None else self._masks[rows].take(which, axis=0)
         columns = self._blocks.columns
         factor = self._first.draw(f"V {name}", index, (columns,)) + self._second.draw(f"V {name}", index, (columns,))
         return product(masks, factor) - self._first.draw(f"Z {name}", index, (masks.shape[0],))
@@ -102,7 +102,9 @@ class Dealer:
         factor = self._first.draw("V back", index, (which.size,))
         if shared:
             factor = factor + self._second.draw("V back", index, (which.size,))
-        return product(self._masks["train"][which].T, factor) - self._first.draw("Z back", index, (self._blocks.columns,))
+        return product(self._masks["train"].take(which, axis=0).T, factor) - self._first.draw(
+            "Z back", index, (self._blocks.columns,)
+        )
 
     def waves(self, size: int, index: int) -> Words:
         """The second party's shares of the sines and cosines of r; (2·22, size)."""

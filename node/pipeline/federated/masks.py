@@ -8,6 +8,7 @@ Source: RFC 8439, ChaCha20; RFC 5869, HKDF.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -42,7 +43,7 @@ class MaskStream:
         if index <= self._used.get(name, -1):
             raise Internal(f"mask {name} {index} was drawn before; it must never hide two things")
         self._used[name] = index
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         words: Words = np.frombuffer(keystream(self._key_of(name), index, count * WORD_BYTES), "<u8").reshape(shape)
         return words if bits == 64 else words & np.uint64((1 << bits) - 1)
 

@@ -8,6 +8,7 @@ real number is a word with so many fractional bits, and the scales are chosen so
 
 from __future__ import annotations
 
+import math
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -85,7 +86,7 @@ def unpack(content: bytes | bytearray | memoryview, shape: tuple[int, ...], bits
     Raises:
         Malformed: it is of another size, or a word lies outside the ring.
     """
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
     if len(content) != count * WORD_BYTES:
         raise Malformed(f"{len(content)} bytes where {count} words of {WORD_BYTES} belong")
     words = np.frombuffer(content, "<u8").astype(np.uint64, copy=False)

@@ -103,13 +103,30 @@ def digest() -> str:
     return hashlib.sha256(repr(numbers).encode() + table().astype("<i8").tobytes()).hexdigest()
 
 
+@cache
+def _compact(bits: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The table and that of the cosine with `bits` fractional bits; 32-bit words are half of what a core's cache must hold."""
+    down = TABLE_BITS - bits
+    sines = _rounded(table().copy(), down).astype(np.int32)
+    return sines, np.roll(sines, -_PLACES // 4)
+
+
+def _rounded(values: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """Takes so many bits off, in place."""
+    if bits:
+        values += 1 << (bits - 1)
+        values >>= bits
+    return values
+
+
 def waves(phases: Words) -> Words:
     """The producer's part: sines, then cosines, of every odd multiple of the phases; (2·22, n) words of `WAVE_BITS`."""
     places = _places(phases)
-    down = TABLE_BITS - WAVE_BITS
-    sines, cosines = _looked_up(places)
-    both = np.concatenate([sines, cosines])
-    return ((both + (1 << (down - 1))) >> down).view(np.uint64)
+    sines, cosines = _compact(WAVE_BITS)
+    both = np.empty((2 * HARMONICS, phases.size), np.int64)
+    both[:HARMONICS] = sines.take(places)
+    both[HARMONICS:] = cosines.take(places)
+    return both.view(np.uint64)
 
 
 class Factors:
@@ -131,10 +148,12 @@ class Factors:
 
         (2·22, n) words of `FACTOR_BITS`; the first half belongs to the shares of sines.
         """
-        sines, cosines = _looked_up(_places(deltas))
-        down = 2 * TABLE_BITS - FACTOR_BITS
-        both = np.concatenate([cosines * self._weights, sines * self._weights])
-        return ((both + (1 << (down - 1))) >> down).view(np.uint64)
+        places = _places(deltas)
+        sines, cosines = _compact(TABLE_BITS)
+        both = np.empty((2 * HARMONICS, deltas.size), np.int64)
+        np.multiply(cosines.take(places), self._weights, out=both[:HARMONICS])
+        np.multiply(sines.take(places), self._weights, out=both[HARMONICS:])
+        return _rounded(both, 2 * TABLE_BITS - FACTOR_BITS).view(np.uint64)
 
 
 def combined(factors: Words, shares: Words) -> Words:
@@ -144,9 +163,7 @@ def combined(factors: Words, shares: Words) -> Words:
 
 
 def _places(phases: Words) -> NDArray[np.int64]:
-    return (((phases * _ODD) >> _TABLE_SHIFT) & _PLACE).view(np.int64)
-
-
-def _looked_up(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    sines = table()
-    return sines[places], sines[(places + _PLACES // 4) & (_PLACES - 1)]
+    places = phases * _ODD
+    places >>= _TABLE_SHIFT
+    places &= _PLACE
+    return places.view(np.int64)

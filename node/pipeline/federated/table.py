@@ -75,11 +75,13 @@ class Table:
 
     def picked(self, rows: Rows, names: Sequence[str]) -> Table:
         """Some rows in that order, with some columns."""
-        places = [self.names.index(name) for name in names]
         chosen = rows.tolist()
-        cells = tuple(tuple(self.cells[row][place] for place in places) for row in chosen)
-        ids = tuple(self.ids[row] for row in chosen)
-        return Table(self.id, tuple(names), ids, cells, tuple(self.numbers[row] for row in chosen))
+        cells = tuple(map(self.cells.__getitem__, chosen))
+        if tuple(names) != self.names:
+            places = [self.names.index(name) for name in names]
+            cells = tuple([tuple([row[place] for place in places]) for row in cells])
+        ids, numbers = map(self.ids.__getitem__, chosen), map(self.numbers.__getitem__, chosen)
+        return Table(self.id, tuple(names), tuple(ids), cells, tuple(numbers))
 
     def _no_numbers(self, places: Sequence[int]) -> Invalid:
         bad = (

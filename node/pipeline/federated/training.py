@@ -3,8 +3,7 @@
 The label client and the first feature client hold shares of the weights; every owner opens E = X − U to both once. A step is
     1. F: both open w − V, and have shares of the logits;
     2. `open`: the label client is given the other share and takes the slope of the loss; `private`: both open δ = z − r modulo
-    one
-       period and come to shares of the slope by the Fourier series;
+       one period and come to shares of the slope by the Fourier series;
     3. G: the slope less its mask is opened, and both subtract their shares of the gradient.
 In `open` the label client knows the slope, so it may know its mask too: the producer gives it all of V for the way back and
 nothing to the other, which saves a message and a draw.
@@ -104,18 +103,21 @@ def produce(party: Party, plan: Plan, keys: Keys) -> None:
             party.expect(plan.feature, "credit", number - AHEAD, patient=True)
         steps = range(first, min(first + plan.deal_steps, plan.wanted.steps))
         party.at("dealing", first)
-        say_words(
-            party, plan.feature, "deal", first, np.concatenate([_dealt(dealer, plan, batches.at(at), at) for at in steps])
-        )
+        dealt = np.empty((len(steps), plan.deal_words), np.uint64)
+        for row, step in zip(dealt, steps, strict=True):
+            _deal(dealer, plan, batches.at(step), step, row)
+        say_words(party, plan.feature, "deal", first, dealt)
         for done in (at + 1 for at in steps if plan.tested_after(at + 1)):
             say_words(party, plan.feature, "deal for a test", done, dealer.forward("test", None, "test", done))
 
 
-def _dealt(dealer: Dealer, plan: Plan, which: Rows, step: int) -> Words:
-    parts = [dealer.forward("train", which, "step", step), dealer.backward(which, step, shared=plan.wanted.private)]
+def _deal(dealer: Dealer, plan: Plan, which: Rows, step: int, row: Words) -> None:
+    """Puts what the second party needs for a step into a row of a message."""
+    end = which.size + plan.blocks.columns
+    row[: which.size] = dealer.forward("train", which, "step", step)
+    row[which.size : end] = dealer.backward(which, step, shared=plan.wanted.private)
     if plan.wanted.private:
-        parts.append(dealer.waves(which.size, step).ravel())
-    return np.concatenate(parts)
+        row[end:] = dealer.waves(which.size, step).ravel()
 
 
 def _stream(keys: Keys, other: str) -> MaskStream:

@@ -51,6 +51,7 @@ class PartyRun:
         self.epoch = epoch
         self.spec = spec
         self._party = party
+        self._nodes = {each.name: each.node for each in spec.parties}
         self._outlet = outlet
         self._transport = transport
         self._clock = clock
@@ -76,6 +77,18 @@ class PartyRun:
         if self._child is not None:
             await self._child.stop()
 
+    def speaks_for(self, node: str, party: str) -> bool:
+        """Whether that node plays that party."""
+        return self._nodes.get(party) == node
+
+    def offer(self, word: SessionSay, content: Blob) -> bool:
+        """Hands a word to the worker at once, where it keeps up; otherwise `take` waits for it.
+
+        Raises:
+            ChildLost: it has gone.
+        """
+        return self._child is not None and self._child.offer(_heard(word), [content])
+
     async def take(self, word: SessionSay, content: Blob) -> None:
         """Hands a word to the worker, which reads at once whatever it does.
 
@@ -84,15 +97,7 @@ class PartyRun:
         """
         if self._child is None:
             raise ChildLost(f"party {self._party.name} has not begun")
-        header: Header = {
-            "op": "heard",
-            "sender": word.sender,
-            "what": word.what,
-            "index": word.index,
-            "part": word.part,
-            "parts": word.parts,
-        }
-        await self._child.send(header, [content])
+        await self._child.send(_heard(word), [content])
 
     async def _follow(self, child: Child) -> None:
         ended = False
@@ -131,19 +136,19 @@ class PartyRun:
         return False
 
     async def _say(self, header: Mapping[str, Any], content: bytes) -> None:
-        to = self.spec.party(str(header["to"]))
+        to = str(header["to"])
         word = SessionSay(
             session=self.spec.session,
             epoch=self.epoch,
             sender=self._party.name,
-            to=to.name,
+            to=to,
             what=header["what"],
             index=header["index"],
             part=header["part"],
             parts=header["parts"],
         )
         await self._room.acquire()
-        task = asyncio.create_task(self._deliver(to.node, word, content), name=f"{word.what} {word.index} to {to.name}")
+        task = asyncio.create_task(self._deliver(self._nodes[to], word, content), name=f"{word.what} {word.index} to {to}")
         self._saying.add(task)
         task.add_done_callback(self._delivered)
 
@@ -169,3 +174,14 @@ class PartyRun:
         if self._fault is None and self._following is not None:
             self._fault = error if isinstance(error, EcnodeError) else Internal(f"a word was not delivered: {error}")
             self._following.cancel()
+
+
+def _heard(word: SessionSay) -> Header:
+    return {
+        "op": "heard",
+        "sender": word.sender,
+        "what": word.what,
+        "index": word.index,
+        "part": word.part,
+        "parts": word.parts,
+    }

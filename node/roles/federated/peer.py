@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,7 @@ from node.roles.shared.delivery import Delivery, Effect
 from node.roles.shared.processes import Spawner
 from node.roles.shared.tasks import begin, end
 from node.storage import Store
-from node.transport.base import Answer, Call, Peer, Transport
+from node.transport.base import Answer, Blob, Call, Peer, Transport
 
 log = logging.getLogger(__name__)
 
@@ -319,17 +319,19 @@ class SessionPeer:
         keys = [key for key in self._runs if key[0] == session]
         await asyncio.gather(*(self._runs.pop(key).stop() for key in keys))
 
-    async def _say(self, call: Call, word: SessionSay) -> Answer[Received]:
+    def _say(self, call: Call, word: SessionSay) -> Answer[Received] | Awaitable[Answer[Received]]:
+        """Hands a word on at once where that can be: a task for each would cost as much as the rest of its way here."""
+        run = self._runs.get((word.session, word.to))
+        if run is not None and run.epoch == word.epoch and run.offer(word, _content(call, word, run)):
+            return Answer(Received())
+        return self._say_later(call, word)
+
+    async def _say_later(self, call: Call, word: SessionSay) -> Answer[Received]:
         run = self._runs.get((word.session, word.to))
         if run is None or run.epoch < word.epoch:
             run = await self._awaited(word)
-        if run is None:
-            return Answer(Received())  # the party has all that it needs, and has said its last word
-        if run.epoch != word.epoch or not any(party.name == word.sender for party in run.spec.of_node(call.peer.name)):
-            raise Forbidden(f"{call.peer.name} does not speak for party {word.sender} in epoch {word.epoch}")
-        if len(call.blobs) != 1:
-            raise Malformed(f"a word with {len(call.blobs)} blobs")
-        await run.take(word, bytes(call.blobs[0]))
+        if run is not None:  # otherwise the party has all that it needs, and has said its last word
+            await run.take(word, _content(call, word, run))
         return Answer(Received())
 
     async def _awaited(self, word: SessionSay) -> PartyRun | None:
@@ -371,3 +373,17 @@ class SessionPeer:
 
     def _memory(self, session: str, party: str) -> Path:
         return self._folder / session / party
+
+
+def _content(call: Call, word: SessionSay, run: PartyRun) -> Blob:
+    """What a word says, where its sender may say it.
+
+    Raises:
+        Forbidden: the node does not play the party that speaks, or that epoch is over.
+        Malformed: it is none, or several.
+    """
+    if run.epoch != word.epoch or not run.speaks_for(call.peer.name, word.sender):
+        raise Forbidden(f"{call.peer.name} does not speak for party {word.sender} in epoch {word.epoch}")
+    if len(call.blobs) != 1:
+        raise Malformed(f"a word with {len(call.blobs)} blobs")
+    return call.blobs[0]

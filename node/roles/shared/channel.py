@@ -86,8 +86,8 @@ async def receive(reader: asyncio.StreamReader) -> Message | None:
     """
     try:
         size, blobs = _lengths(await reader.readexactly(_LENGTHS.size))
-        sizes = _sizes(await reader.readexactly(_LENGTH.size * blobs))
-        header = _header(await reader.readexactly(size))
+        head = await reader.readexactly(_LENGTH.size * blobs + size)
+        sizes, header = _sizes(head[: _LENGTH.size * blobs]), _header(head[_LENGTH.size * blobs :])
         return Message(header, tuple([await reader.readexactly(length) for length in sizes]))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
@@ -109,7 +109,10 @@ class BlockingChannel:
         Raises:
             TooLarge: see `pack`.
         """
-        self._socket.sendall(b"".join(pack(header, blobs)))
+        pieces = pack(header, blobs)
+        sent = self._socket.sendmsg(pieces)
+        if sent < sum(map(len, pieces)):  # a signal came in between
+            self._socket.sendall(b"".join(pieces)[sent:])
 
     def receive(self) -> Message | None:
         """The next message; None once the node has gone."""

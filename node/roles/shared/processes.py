@@ -25,6 +25,8 @@ from node.roles.shared.channel import BlockingChannel, Bytes, Header, Message, p
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S: Final = 1.0  # a child has no state to save: it gets this long between TERM and KILL
+BEHIND_BYTES: Final = 64 * 1024  # not yet taken by a child that is behind; × one message more
+READ_AHEAD_BYTES: Final = 512 * 1024  # twice that of a child that says more than is listened to; less would halt at each tensor
 STDERR_LINE_BYTES: Final = 2000
 _PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 _PR_SET_PDEATHSIG: Final = 1
@@ -41,6 +43,13 @@ class Child(Protocol):
 
     async def send(self, header: Header, blobs: Sequence[Bytes] = ()) -> None:
         """Writes one message; waits while the child is far behind.
+
+        Raises:
+            ChildLost: the child has gone.
+        """
+
+    def offer(self, header: Header, blobs: Sequence[Bytes] = ()) -> bool:
+        """Writes one message at once, or says False and writes nothing, because the child is behind.
 
         Raises:
             ChildLost: the child has gone.
@@ -92,7 +101,7 @@ class ProcessSpawner:
             raise ChildLost(f"cannot start the child process '{name}': {error}") from error
         finally:
             theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=READ_AHEAD_BYTES)
         child = _ProcessChild(name, process, reader, writer, self._clock)
         await child.send({**settings, "descriptors": dict(descriptors)})
         return child
@@ -124,6 +133,14 @@ class _ProcessChild:
             await self._writer.drain()
         except (ConnectionError, RuntimeError) as error:
             raise ChildLost(f"the child process '{self._name}' has gone") from error
+
+    def offer(self, header: Header, blobs: Sequence[Bytes] = ()) -> bool:
+        if self._writer.is_closing():
+            raise ChildLost(f"the child process '{self._name}' has gone")
+        if self._writer.transport.get_write_buffer_size() > BEHIND_BYTES:
+            return False
+        self._writer.writelines(pack(header, blobs))
+        return True
 
     async def receive(self) -> Message | None:
         return await receive(self._reader)
