@@ -16,12 +16,13 @@ from aiohttp import web
 from pydantic import JsonValue
 
 from node.api.gate import REQUEST_ID
-from node.api.ports import Queries
+from node.api.ports import Plots, Queries
 from node.api.reading import read_params
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import Busy, Conflict, EcnodeError, NotBuilt, NotFound, StorageFailed
 from node.model.document import to_document
 from node.model.event import EventsQuery, Topic
+from node.model.plot import PLOT_LIFE, Plot
 from node.model.video import QUERY_LIFE, Query
 from node.roles.shared.events import EventBus, encode
 
@@ -32,11 +33,13 @@ KEEP_ALIVE: Final = 15.0
 PACE: Final = 0.02  # between two writes to one listener: fifty writes a second carry any number of events
 WRITE_TIMEOUT: Final = 10.0  # a listener that takes nothing for so long is gone
 SNAPSHOT_QUERIES: Final = 200  # of each state that is not final
+SNAPSHOT_PLOTS: Final = 200  # likewise
 _LIVE: Final = tuple(state for state in QUERY_LIFE.states if state not in QUERY_LIFE.terminal)
+_PLOTTING: Final = tuple(state for state in PLOT_LIFE.states if state not in PLOT_LIFE.terminal)
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Events as they come: snapshot, query, progress, node, resync, end. Last-Event-ID goes on where a stream broke off."""
+    """Events as they come: snapshot, query, progress, plot, node, resync, end. Last-Event-ID goes on where one broke off."""
     door = request.app[DOOR]
     bus, queries = door.ports.events, door.ports.queries
     params = read_params(request, EventsQuery)
@@ -160,6 +163,8 @@ class _Listener:
         found: dict[str, JsonValue] = {}
         if Topic.QUERIES in self._topics and queries is not None:
             found["queries"] = [to_document(query) for query in await _live(queries)]
+        if Topic.PLOTS in self._topics and self._ports.plots is not None:
+            found["plots"] = [to_document(plot.replace(memo=None)) for plot in await _under_way(self._ports.plots)]
         if Topic.NODES in self._topics:
             found["nodes"] = [to_document(view) for view in self._ports.nodes.views()]
         return found
@@ -173,6 +178,12 @@ class _Listener:
 
 async def _live(queries: Queries) -> list[Query]:
     return [query for state in _LIVE for query in await queries.list(state, SNAPSHOT_QUERIES, None)]
+
+
+async def _under_way(plots: Plots) -> list[Plot]:
+    """Without their times, as the events tell them."""
+    found = [plot for state in _PLOTTING for plot in await plots.list(state, SNAPSHOT_PLOTS, None)]
+    return [Plot(**{name: getattr(plot, name) for name in Plot.model_fields}) for plot in found]
 
 
 ROUTES: Final = (

@@ -17,7 +17,7 @@ from node.api.reading import kept_by_clouds, read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import Busy, Conflict, DeadlineExceeded, NotFound, PeerUnreachable, StorageFailed
 from node.model.document import MAX_PAGE, ExportPlots, ListPlots, PlotLogQuery, TalentCard
-from node.model.plot import PlotAnswer, PlotRequest, PlotState, PlotStatus, PlotStep
+from node.model.plot import PlotAnswer, PlotChange, PlotRequest, PlotState, PlotStatus, PlotStep
 from node.model.plot_table import COLUMNS, row
 from node.model.value import new_id
 from node.model.wire.plot import PlotLogRequest
@@ -64,6 +64,19 @@ async def listing(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """One plot with every column of the original's table in `times` and beside it."""
     return document(shown(request, await plots_of(request).get(ref_of(request))))
+
+
+async def update(request: web.Request) -> web.Response:
+    """plot_task_update: changes what is given, `{}` nothing; answered once the talent has read its log to the end."""
+    change = await read_body(request, PlotChange)
+    return document(shown(request, await plots_of(request).update(ref_of(request), change)))
+
+
+async def give_up(request: web.Request) -> web.Response:
+    """Ends the record of a plot whose talent is away for good: failed, lost. If it comes back, it is told to stop the plot."""
+    plots = plots_of(request)
+    plot = await plots.give_up(ref_of(request))
+    return document(shown(request, await plots.get(plot.id)))
 
 
 async def stop(request: web.Request) -> web.Response:
@@ -174,6 +187,17 @@ ROUTES: Final = (
         raises=_KEPT,
     ),
     Route("GET", _ONE, Scope.READ, show, "One plot.", reply=PlotStatus, raises=_NAMED),
+    Route(
+        "PATCH",
+        _ONE,
+        Scope.SUBMIT,
+        update,
+        "Rename a plot, freeze it or let it go on, and read its log to the end.",
+        body=PlotChange,
+        reply=PlotStatus,
+        raises=_AWAY,
+    ),
+    Route("POST", f"{_ONE}/give-up", Scope.SUBMIT, give_up, "Give up a lost plot.", reply=PlotStatus, raises=_NAMED),
     Route("GET", f"{_ONE}/steps", Scope.READ, steps, "Transitions of the plot.", reply=PlotStep, many=True, raises=_NAMED),
     Route("POST", f"{_ONE}/stop", Scope.SUBMIT, stop, "Stop a plot.", reply=PlotAnswer, raises=_NAMED),
     Route("POST", f"{_ONE}/suspend", Scope.SUBMIT, suspend, "Freeze a plot.", reply=PlotStatus, raises=_AWAY),

@@ -18,7 +18,7 @@ from node.model.cluster import NodeReport, NodeView, ServiceReport, SourceReport
 from node.model.decision import Decision
 from node.model.federated import Dataset, DatasetRequest, Record, Session, SessionEvent, SessionRequest
 from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, MemberEvent, NewJoinToken, Waiting
-from node.model.plot import Plot, PlotAnswer, PlotRequest, PlotState, PlotStatus, PlotStep
+from node.model.plot import Plot, PlotAnswer, PlotChange, PlotRequest, PlotState, PlotStatus, PlotStep
 from node.model.source import SourceProbe, SourceRequest
 from node.model.task import Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.video import (
@@ -196,6 +196,12 @@ class Plots(Protocol):
         """Ends a plot; that of a whole id which nobody knows yet is remembered for its create."""
 
     async def suspend(self, ref: str, *, suspended: bool) -> Plot: ...
+
+    async def give_up(self, ref: str) -> Plot:
+        """Ends the record of a plot whose talent is away; Conflict where it is there."""
+
+    async def update(self, ref: str, change: PlotChange) -> PlotStatus:
+        """Changes what is given; then as `refresh`."""
 
     async def refresh(self, ref: str) -> PlotStatus:
         """As `get`, once the talent has read its log to the end."""

@@ -11,7 +11,7 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -129,6 +129,18 @@ def _read_short(content: bytes, kind: type[V]) -> V | None:
 
 
 _PLAIN_KEYS: Final = re.compile(rb'"(\w+)"\s*:')
+
+
+def read_as(given: Mapping[str, object], kind: type[V]) -> V:
+    """What was read already as another `kind`, whose fields are checked together.
+
+    Raises:
+        Invalid: they do not fit.
+    """
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise _invalid(error, kind) from None
 
 
 def read_ref(request: web.Request, most: int, what: str) -> str:

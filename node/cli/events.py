@@ -13,7 +13,7 @@ from node.journal import plain
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C, or until the query of --query ends.")
-@click.option("--topics", metavar="WORDS", default="", help="queries, nodes, or both with a comma; default: both.")
+@click.option("--topics", metavar="WORDS", default="", help="queries, plots, nodes, or several with commas; default: all.")
 @click.option("--query", metavar="REF", help="Only this query.")
 @output_option
 @pass_settings
@@ -35,7 +35,7 @@ def _line(event: str, data: Mapping[str, object]) -> str:
         counts = (f"{name} {len(items)}" for name, items in data.items() if isinstance(items, list))
         return f"{event:<9} {'  '.join(counts)}".rstrip()
     words = [str(data.get("id") or data.get("name") or "")]
-    for field in ("state", "reason", "attempt", "cpu_fraction", "jobs"):
+    for field in ("state", "phase", "progress", "reason", "attempt", "cpu_fraction", "jobs"):
         if data.get(field):
             words.append(f"{field}={data[field]}")
     tally = data.get("tally")

@@ -22,7 +22,7 @@ from node.clock import SystemClock, rfc3339
 from node.errors import Invalid, Problem
 from node.journal import plain
 from node.model.document import TalentCard, to_document
-from node.model.plot import PLOT_LIFE, CacheReport, DestinationReport, PlotRequest, PlotState, PlotStatus
+from node.model.plot import PLOT_LIFE, CacheReport, DestinationReport, PlotChange, PlotRequest, PlotState, PlotStatus
 from node.model.value import new_id
 
 COUNT_MOST: Final = 500
@@ -168,6 +168,28 @@ def resume(settings: Settings, ref: str) -> None:
     """Let a suspended plotter go on."""
     with settings.connect() as client:
         settings.say(f"plot {client.resume_plot(ref).id} goes on")
+
+
+@plots.command()
+@click.argument("ref")
+@click.argument("name")
+@pass_settings
+def rename(settings: Settings, ref: str, name: str) -> None:
+    """Call a plot NAME from now on."""
+    with settings.connect() as client:
+        plot = client.update_plot(ref, PlotChange(name=name))
+        settings.say(f"plot {plot.id} is called {plain(plot.name)}")
+
+
+@plots.command("give-up")
+@click.argument("refs", nargs=-1, required=True, metavar="REF…")
+@pass_settings
+def give_up(settings: Settings, refs: Sequence[str]) -> None:
+    """End plots whose talent does not come back; if it does after all, it is told to stop them."""
+    with settings.connect() as client:
+        for ref in refs:
+            plot = client.give_up_plot(ref)
+            settings.say(f"{plot.id}: {plot.state}, {plain(plot.reason)}")
 
 
 @plots.command()

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from node.client.connection import API, Connection, Page, page_of, refusal
 from node.model.document import Document, TalentCard, from_document, to_document
-from node.model.plot import PlotAnswer, PlotRequest, PlotState, PlotStatus, PlotStep
+from node.model.plot import PlotAnswer, PlotChange, PlotRequest, PlotState, PlotStatus, PlotStep
 
 
 class PlotCalls(Connection):
@@ -35,6 +35,16 @@ class PlotCalls(Connection):
     def stop_plot(self, ref: str) -> PlotAnswer:
         """Stops a plot."""
         return from_document(PlotAnswer, self._send("POST", f"/plots/{quote(ref, safe='')}/stop", None))
+
+    def update_plot(self, ref: str, change: PlotChange | None = None) -> PlotStatus:
+        """Changes what is given; the plot once its talent has read its log to the end."""
+        given = to_document(change or PlotChange())
+        body: Document = {name: value for name, value in given.items() if value is not None}
+        return from_document(PlotStatus, self._send("PATCH", f"/plots/{quote(ref, safe='')}", body))
+
+    def give_up_plot(self, ref: str) -> PlotStatus:
+        """Gives up a plot whose talent does not come back."""
+        return from_document(PlotStatus, self._send("POST", f"/plots/{quote(ref, safe='')}/give-up", None))
 
     def suspend_plot(self, ref: str) -> PlotStatus:
         """Freezes the plotter of a plot."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, JsonValue, StringConstraints
 
@@ -16,6 +16,10 @@ class Topic(Word):
 
     QUERIES = "queries"
     NODES = "nodes"
+    PLOTS = "plots"
+
+
+_WORDS: Final = "|".join(Topic)
 
 
 class EventsQuery(Value):
@@ -25,7 +29,7 @@ class EventsQuery(Value):
     ends once everything that is still at hand was told.
     """
 
-    topics: Annotated[str, StringConstraints(pattern=r"^(queries|nodes)(,(queries|nodes))?$")] = "queries,nodes"
+    topics: Annotated[str, StringConstraints(pattern=rf"^({_WORDS})(,({_WORDS})){{0,{len(Topic) - 1}}}$")] = ",".join(Topic)
     query: Annotated[str, StringConstraints(min_length=1, max_length=REF_MOST)] | None = None
     follow: bool = True
 

@@ -103,6 +103,13 @@ class PlotRequest(Value):
         return self
 
 
+class PlotChange(Value):
+    """What may be changed of a plot: what is left out stays. `suspended` freezes its plotter or lets it go on."""
+
+    name: Text | None = None
+    suspended: StrictBool | None = None
+
+
 class PlotState(Word):
     """States of a plot; the last three are final. `suspended` is no state but a mark of a running plot."""
 

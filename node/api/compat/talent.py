@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from node.api.compat import TALENT
 from node.api.compat.bodies import CreatePlot
 from node.api.plots import MAX_REF, plots_of, shown
-from node.api.reading import check_ref, read_body
+from node.api.reading import check_ref, read_as, read_body
 from node.api.route import Route, Scope
 from node.errors import Busy, Conflict, NotFound, StorageFailed
 from node.model.plot import PlotAnswer, PlotRequest, PlotStatus
@@ -26,7 +26,7 @@ async def create(request: web.Request) -> web.Response:
     """plot_task_create: the same task_id again is the same plot."""
     wanted = await read_body(request, CreatePlot)
     given = {name: value for name, value in dict(wanted).items() if value is not None}
-    plot, new = await plots_of(request).create(PlotRequest(**given))
+    plot, new = await plots_of(request).create(read_as(given, PlotRequest))
     answer = PlotAnswer(type="on_create", is_success=True, msg=plot.task_id if new else f"it is {plot.state} already")
     return web.Response(body=to_json(answer), content_type="application/json")
 

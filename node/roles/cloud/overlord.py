@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Container, Coroutine
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Problem, Rejected
-from node.model.cluster import NodeState, NodeView, Received
+from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotFound, Problem
+from node.model.cluster import NodeView, Received
 from node.model.plot import (
     PLOT_LIFE,
     STOP_LIFE,
+    Failure,
     Plot,
     PlotAnswer,
-    PlotReport,
+    PlotChange,
     PlotRequest,
     PlotState,
     PlotStatus,
@@ -32,18 +32,17 @@ from node.model.plot import (
 from node.model.value import new_id
 from node.model.wire.plot import (
     PLOT_CONTROL,
-    PLOT_CREATE,
     PLOT_LOG,
     PLOT_STOP,
     PLOT_UPDATE,
     PlotControl,
-    PlotCreate,
     PlotLogReply,
     PlotLogRequest,
     PlotStopOrder,
     PlotUpdate,
 )
-from node.roles.cloud.plot_placement import Candidate, place
+from node.roles.cloud.plot_dispatch import Dispatch
+from node.roles.cloud.plot_standing import Standing
 from node.roles.shared.delivery import Delivery, Effect, Receipt
 from node.roles.shared.registry import Registry
 from node.roles.shared.tasks import begin, end
@@ -55,7 +54,6 @@ log = logging.getLogger(__name__)
 
 CONTROL_TIMEOUT_S: Final = 5.0
 STOP_ANSWER_S: Final = 2.0  # that a caller waits for the talent's answer to a stop; it arrives all the same
-AGAIN_S: Final = 5.0  # between two tries to hand out what a full outbox did not take
 
 
 class Overlord:
@@ -78,13 +76,11 @@ class Overlord:
         self._delivery = delivery
         self._clock = clock
         self._members = members
-        self._drained = drained
+        self._standing = Standing(registry)
         self._live: dict[str, Plot] = {}
-        self._requests: dict[str, PlotRequest] = {}
+        self._dispatch = Dispatch(self._live, orders, registry, delivery, clock=clock, drained=drained)
         self._doing: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
         orders.watch(self._changed)
-        registry.when_changed(lambda _name: self._wake.set() if self._requests else None)
 
     def register(self) -> None:
         """Takes the talents' updates; only before the transport starts."""
@@ -95,23 +91,17 @@ class Overlord:
         for plot in await self._orders.live():
             self._live[plot.id] = plot
             if plot.node is None:
-                self._requests[plot.id] = await self._orders.request(plot.id)
+                self._dispatch.add(plot.id, await self._orders.request(plot.id))
 
     async def run(self) -> None:
         """Hands plots to talents whenever something has changed, until cancelled."""
         await self._send_stops()
-        while True:
-            self._wake.clear()
-            again = AGAIN_S if await self._hand_out() else None
-            try:
-                async with self._clock.timeout(again):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        await self._dispatch.run()
 
     async def close(self) -> None:
         """Ends what it does besides. Harmless when repeated."""
         await end(*self._doing)
+        await self._dispatch.close()
 
     # What a caller asks
 
@@ -138,9 +128,8 @@ class Overlord:
         if new:
             log.info("plot accepted", extra={"plot": stored.id, "task": stored.task_id, "state": stored.state})
             if stored.state not in PLOT_LIFE.terminal:
-                self._requests[stored.id] = request
+                self._dispatch.add(stored.id, request)
             self._orders.tell(stored)
-            self._wake.set()
         return stored, new
 
     def _creation(self, plot: Plot, request: PlotRequest, connection: Writing) -> tuple[Plot, bool]:
@@ -166,11 +155,11 @@ class Overlord:
 
     async def get(self, ref: str) -> PlotStatus:
         """One plot with every column; what runs is as its talent last told."""
-        return self._fresh(await self._orders.status(await self.resolve(ref)))
+        return self._standing.fresh(await self._orders.status(await self.resolve(ref)))
 
     async def list(self, state: PlotState | None, limit: int, after: str | None) -> tuple[PlotStatus, ...]:
         """Plots, newest first, behind the id `after`."""
-        return tuple(map(self._fresh, await self._orders.list(state, limit=limit, after=after)))
+        return tuple(map(self._standing.fresh, await self._orders.list(state, limit=limit, after=after)))
 
     async def steps(self, ref: str) -> tuple[PlotStep, ...]:
         """What happened to a plot, oldest first."""
@@ -261,6 +250,57 @@ class Overlord:
         control = PlotControl(plot=plot.id, action="suspend" if suspended else "resume")
         return (await self._transport.call(plot.node, PLOT_CONTROL, control, timeout=CONTROL_TIMEOUT_S)).body
 
+    async def give_up(self, ref: str) -> Plot:
+        """Ends the record of a plot whose talent does not come back; if it does after all, the talent is told to stop it.
+
+        Raises:
+            Conflict: its talent is there, or it is over.
+        """
+        plot = await self._orders.get(await self.resolve(ref))
+        if plot.state in PLOT_LIFE.terminal:
+            raise Conflict(f"plot {plot.id} is {plot.state}", hint="there is nothing to give up")
+        talent = plot.node
+        if talent is None or self._standing.is_there(talent):
+            why = f"'{talent}' is there" if talent else "it has no talent yet"
+            raise Conflict(f"plot {plot.id} need not be given up: {why}", hint=f"stop it: ecnode plots stop {plot.id}")
+        if talent in self._members:
+            given_up, _ = await self._delivery.post(
+                lambda connection: self._give_up(plot.id, talent, connection), talent, PLOT_STOP, PlotStopOrder(plot=plot.id)
+            )
+        else:
+            given_up = await self._orders.write(lambda connection: self._give_up(plot.id, talent, connection))
+        log.info("plot given up", extra={"plot": plot.id, "task": plot.task_id, "peer": talent})
+        return self._orders.tell(given_up)
+
+    def _give_up(self, id: str, talent: str, connection: Writing) -> Plot:
+        plot = self._orders.stored(id)(connection)
+        reason = f"{Failure.LOST}: '{talent}' was not heard of any more, and the plot was given up"
+        after, step = advance(plot, "fail", self._clock.wall(), reason)
+        stop = self._orders.found_stop(id)(connection)
+        if stop is not None:
+            self._move_stop(stop, after.state, connection)
+        return self._orders.change(Change(plot, after, (step,)))(connection)
+
+    async def update(self, ref: str, change: PlotChange) -> PlotStatus:
+        """Changes what is given; how the plot stands then, once its talent has read its log to the end.
+
+        Raises:
+            Conflict: it is to be suspended, or to go on, and no plotter of it runs.
+            PeerUnreachable, DeadlineExceeded: that, and its talent is away.
+        """
+        id = await self.resolve(ref)
+        if change.name is not None:
+            name = change.name
+            self._orders.tell(await self._orders.write(lambda connection: self._renamed(id, name, connection)))
+        if change.suspended is None:
+            return await self.refresh(id)
+        plot = await self.suspend(id, suspended=change.suspended)
+        return (await self.refresh(id)).replace(suspended=plot.suspended)
+
+    def _renamed(self, id: str, name: str, connection: Writing) -> Plot:
+        plot = self._orders.stored(id)(connection)
+        return self._orders.change(Change(plot, plot.replace(name=name, updated_at=self._clock.wall())))(connection)
+
     async def refresh(self, ref: str) -> PlotStatus:
         """As `get`, once its talent has read its log to the end; as the record has it where the talent is away."""
         plot = await self._orders.get(await self.resolve(ref))
@@ -288,7 +328,7 @@ class Overlord:
 
     def talents(self) -> tuple[NodeView, ...]:
         """The talents that have reported to this cloud, with their directories."""
-        return tuple(view for view in self._registry.views() if view.report.talent is not None)
+        return self._dispatch.talents()
 
     def count(self, *states: PlotState) -> int:
         """How many plots are in one of these states, of those that are not over."""
@@ -297,7 +337,7 @@ class Overlord:
     @property
     def unplaced(self) -> int:
         """Plots that no talent has yet."""
-        return len(self._requests)
+        return self._dispatch.waiting
 
     # What talents tell
 
@@ -331,30 +371,14 @@ class Overlord:
 
     def _followed(self, plot: Plot) -> None:
         self._orders.tell(plot)
-        if self._requests:
-            self._wake.set()
+        self._dispatch.wake()
 
     def _changed(self, plot: Plot) -> None:
         if plot.state in PLOT_LIFE.terminal:
             self._live.pop(plot.id, None)
-            self._requests.pop(plot.id, None)
+            self._dispatch.forget(plot.id)
         else:
             self._live[plot.id] = plot
-
-    def _fresh(self, status: PlotStatus) -> PlotStatus:
-        """A plot with the newest progress that its talent told in a heartbeat."""
-        if status.node is None or status.state in PLOT_LIFE.terminal:
-            return status
-        told = self._reported(status.node, status.id)
-        if told is None or told.state != status.state or told.progress < status.progress:
-            return status
-        return status.replace(progress=told.progress, phase=told.phase, table=told.table, eta_s=told.eta_s)
-
-    def _reported(self, node: str, id: str) -> PlotReport | None:
-        report = self._registry.here() if node == self._registry.here().name else self._registry.report(node)
-        if report is None or report.talent is None:
-            return None
-        return next((one for one in report.talent.plots if one.id == id), None)
 
     # Who makes what
 
@@ -364,68 +388,6 @@ class Overlord:
         known = ", ".join(view.report.name for view in self.talents())
         problem = Problem("node", f"no node '{request.node}' has joined; talents: {known or 'none'}")
         raise Invalid(f"{problem.path}: {problem.message}", problems=[problem], hint="ecnode status lists the nodes")
-
-    async def _hand_out(self) -> bool:
-        """Gives plots to talents; whether some could not be handed over for now."""
-        held = Counter(plot.node for plot in self._live.values() if plot.node is not None)
-        drained, stuck = self._drained(), False
-        ready = [view.report for view in self.talents() if view.state is NodeState.READY and view.report.name not in drained]
-        for id, request in list(self._requests.items()):
-            talent, why = place(request, [Candidate(report, held[report.name]) for report in ready])
-            if not talent:
-                await self._waits(id, why)
-                continue
-            try:
-                await self._order(id, request, talent)
-            except EcnodeError as error:  # its outbox is full, or the disk is: the plot stays here and is handed out later
-                await self._waits(id, f"{talent}: {error.message}")
-                stuck = True
-            else:
-                held[talent] += 1
-        return stuck
-
-    async def _order(self, id: str, request: PlotRequest, talent: str) -> None:
-        """Gives a plot to a talent: record and message are kept together."""
-        before = self._live.get(id)
-        if before is None:
-            self._requests.pop(id, None)
-            return
-        after = before.replace(node=talent, reason="", updated_at=self._clock.wall())
-        create = PlotCreate(plot=id, task_id=before.task_id, request=request)
-        _, receipt = await self._delivery.post(self._orders.change(Change(before, after)), talent, PLOT_CREATE, create)
-        self._requests.pop(id, None)
-        self._orders.tell(after)
-        log.info("plot placed", extra={"plot": id, "task": before.task_id, "peer": talent})
-        self._begin(self._after_create(id, receipt), f"plot {id} ordered")
-
-    async def _after_create(self, id: str, receipt: Receipt[PlotAnswer]) -> None:
-        """A talent that refuses an order outright tells no step of it."""
-        try:
-            answer = await receipt.reply()
-            fault = "" if answer.is_success else answer.msg
-        except Rejected as error:
-            fault = error.message
-        except EcnodeError:
-            return
-        plot = self._live.get(id)
-        if not fault or plot is None or plot.step:
-            return  # its own steps tell it, or will
-        after, step = advance(plot, "fail", self._clock.wall(), f"refused: {fault}")
-        try:
-            self._orders.tell(await self._orders.write(self._orders.change(Change(plot, after, (step,)))))
-        except Conflict:
-            log.info("refused plot has moved on", extra={"plot": id, "reason": fault})
-
-    async def _waits(self, id: str, reason: str) -> None:
-        plot = self._live.get(id)
-        if plot is None or plot.reason == reason[:2000]:
-            return
-        after = plot.replace(reason=reason[:2000], updated_at=self._clock.wall())
-        log.info("plot waits for a talent", extra={"plot": id, "reason": reason})
-        try:
-            self._orders.tell(await self._orders.write(self._orders.change(Change(plot, after))))
-        except EcnodeError as error:  # stopped at the same moment, or the disk is full: it is said the next time
-            log.info("waiting plot not told why", extra={"plot": id, "reason": error.message})
 
     def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
         task = begin(work, name)

@@ -1,4 +1,4 @@
-"""Which changes of queries and nodes are told to listeners, and in which words?"""
+"""Which changes of queries, plots and nodes are told to listeners, and in which words?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from node.clock import Clock
 from node.model.cluster import NodeReport, NodeState
 from node.model.document import to_document, write_document
 from node.model.event import Topic
+from node.model.plot import PLOT_LIFE, Plot
 from node.model.video import QUERY_LIFE, Query
 from node.roles.shared.events import EventBus
 from node.roles.shared.registry import Registry
@@ -31,6 +32,18 @@ class QueryNews:
             self._bus.publish(Topic.QUERIES, what, query.id, data)
         else:
             self._bus.publish(Topic.QUERIES, what, query.id, write_document(query), last=last)
+
+
+class PlotNews:
+    """Tells of every plot that was ordered, placed or has got further; never its memo, which holds a secret."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+
+    def __call__(self, plot: Plot) -> None:
+        """What a store's watcher hears."""
+        last = plot.state in PLOT_LIFE.terminal
+        self._bus.publish(Topic.PLOTS, "plot", plot.id, write_document(plot.replace(memo=None)), last=last)
 
 
 class NodeNews:

@@ -198,7 +198,7 @@ def test_listeners_are_bounded(open_door: Any, monkeypatch: pytest.MonkeyPatch) 
         assert (reply.status, reply.json["code"], reply.headers["Retry-After"]) == (503, "EC-BUSY", "1")
 
 
-@pytest.mark.parametrize("query", ["topics=plots", "topics=", "follow=perhaps", "query=", "topic=nodes"])
+@pytest.mark.parametrize("query", ["topics=sessions", "topics=nodes,", "topics=", "follow=perhaps", "query=", "topic=nodes"])
 def test_a_wrong_wish_is_explained(door: Any, query: str) -> None:
     assert door.raw("GET", f"{PATH}?{query}").status == 422
 
