@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Container, Coroutine
+from functools import partial
 from typing import Final
 
 from node.clock import Clock
@@ -257,18 +258,17 @@ class Overlord:
             Conflict: its talent is there, or it is over.
         """
         plot = await self._orders.get(await self.resolve(ref))
+        talent = plot.node
         if plot.state in PLOT_LIFE.terminal:
             raise Conflict(f"plot {plot.id} is {plot.state}", hint="there is nothing to give up")
-        talent = plot.node
         if talent is None or self._standing.is_there(talent):
             why = f"'{talent}' is there" if talent else "it has no talent yet"
             raise Conflict(f"plot {plot.id} need not be given up: {why}", hint=f"stop it: ecnode plots stop {plot.id}")
+        ending = partial(self._give_up, plot.id, talent)
         if talent in self._members:
-            given_up, _ = await self._delivery.post(
-                lambda connection: self._give_up(plot.id, talent, connection), talent, PLOT_STOP, PlotStopOrder(plot=plot.id)
-            )
+            given_up, _ = await self._delivery.post(ending, talent, PLOT_STOP, PlotStopOrder(plot=plot.id))
         else:
-            given_up = await self._orders.write(lambda connection: self._give_up(plot.id, talent, connection))
+            given_up = await self._orders.write(ending)
         log.info("plot given up", extra={"plot": plot.id, "task": plot.task_id, "peer": talent})
         return self._orders.tell(given_up)
 
