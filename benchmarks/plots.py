@@ -1,6 +1,6 @@
 """What does it cost that a plot is placed, followed, copied and proven?
 
-Ours: a node that is overlord and talent, over HTTP. Theirs: the same plot by chiapos' DiskPlotter in a bare process, a copy
+Ours: an overlord and a talent on loopback, over HTTP. Theirs: the same plot by chiapos' DiskPlotter in a bare process, a copy
 that is synced and not compared. All run in turns; a plot's wall and CPU are those of its process, without copy and proof.
 
 `python benchmarks/plots.py [--quick] [--json] [--case plot|slot|parser|copy|proof|supervision]`; folders lie in TMPDIR.
@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +25,7 @@ from statistics import quantiles
 
 from parts.report import Bar, Row, ratio, row, show
 
-from node.cli.system import FARMER, POOL
+from node.cli.system import FARMER, POOL, LocalSystem
 from node.client import Client
 from node.clock import SystemClock
 from node.model.plot import PLOT_LIFE, PlotRequest, PlotState, PlotStatus, Plotter
@@ -38,32 +36,8 @@ Found = tuple[list[Row], list[Bar]]
 CLOCK = SystemClock()
 PAUSE = threading.Event()
 SEED = "07" * 32
-CONFIG = """schema = 1
-[node]
-name = "bench"
-roles = ["cloud", "talent"]
-data_dir = "{folder}/data"
-[transport]
-listen = "tcp://127.0.0.1:*"
-[http]
-listen = "127.0.0.1:0"
-[talent]
-plotter = "{plotter}"
-command = "{command}"
-max_parallel = {slots}
-stagger = "0s"
-challenges = {challenges}
-[[talent.cache]]
-path = "{folder}/cache"
-[[talent.destination]]
-path = "{folder}/dest"
-[talent.defaults]
-ksize = 18
-threads = 1
-buffer_mib = 200
-fpk = "{farmer}"
-ppk = "{pool}"
-"""
+BUFFER_MIB = 200
+TALENT = "talent-1"
 BARE = """import json, sys
 from chiapos import DiskPlotter
 places, keys, rest = json.loads(sys.argv[1])
@@ -74,16 +48,16 @@ SLEEPS = "#!/bin/sh\nexec sleep 600\n"
 
 
 class Bench:
-    """A node with one talent."""
+    """A cloud and a talent; their folders go with `system`."""
 
-    def __init__(self, folder: Path, url: str, pid: int) -> None:
-        self.folder = folder
-        self.url = url
-        self.pid = pid
+    def __init__(self, system: LocalSystem) -> None:
+        self.pid = system.pid(TALENT)
+        self.folder = system.log_folder(TALENT).parents[1]
+        self._system = system
 
     def client(self) -> Client:
-        """A connection of its own."""
-        return Client(self.url, (self.folder / "data" / "token").read_text().strip(), 30.0)
+        """A connection of its own to the cloud."""
+        return Client(self._system.url(), self._system.token_file().read_text().strip(), 30.0)
 
     def facts(self, id: str) -> dict[str, float]:
         """How the process of a plot ended."""
@@ -91,38 +65,27 @@ class Bench:
         return found
 
     def cpu_s(self) -> float:
-        """CPU seconds of the node's own process."""
+        """CPU seconds of the talent's own process."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def bench(root: Path, *, script: str = "", slots: int = 1, challenges: int = 1) -> Iterator[Bench]:
-    """A node that is ended; with `script` its plotter is that, not the built-in one."""
-    folder = Path(tempfile.mkdtemp(dir=root))
-    for name in ("cache", "dest"):
-        (folder / name).mkdir()
-    command = folder / "plotter"
-    command.write_text(script)
-    command.chmod(0o755)
-    config = folder / "node.toml"
-    given = {"plotter": "chia", "command": command} if script else {"plotter": "builtin", "command": ""}
-    config.write_text(CONFIG.format(folder=folder, slots=slots, challenges=challenges, farmer=FARMER, pool=POOL, **given))
-    words = [sys.executable, "-m", "node", "up", "--attached", "-c", str(config)]
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
-    assert process.stdout is not None
-    url = ""
-    for line in process.stdout:
-        if found := re.search(r"http://[\d.]+:\d+", line):
-            url = found[0]
-        if line.startswith("ready in"):
-            break
-    try:
-        yield Bench(folder, url, process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
+def bench(root: Path, *, script: str = "", slots: int = 1) -> Iterator[Bench]:
+    """Nodes that are ended; with `script` their plotter is that, not the built-in one."""
+    settings = f"max_parallel = {slots}\nchallenges = 1"
+    if script:
+        command = Path(tempfile.mkdtemp(dir=root)) / "plotter"
+        command.write_text(script)
+        command.chmod(0o755)
+        settings += f'\nplotter = "chia"\ncommand = "{command}"'
+    with LocalSystem(0, [], root, talents=1, talent=settings) as system:
+        system.start()
+        node = Bench(system)
+        with node.client() as client:
+            while not any(card.report.caches for card in client.talents()):
+                PAUSE.wait(0.05)
+        yield node
 
 
 def over(client: Client, id: str) -> PlotStatus:
@@ -139,7 +102,7 @@ def bare(folder: Path, ksize: int, stripe: int) -> tuple[float, float]:
     folder.mkdir()
     keys = make_keys(bytes.fromhex(FARMER), bytes.fromhex(POOL), bytes.fromhex(SEED))
     places = [*[str(folder)] * 3, "bare.plot", ksize]
-    order = [places, [keys.memo.hex(), keys.plot_id.hex()], [200, 0, stripe, 1, False]]
+    order = [places, [keys.memo.hex(), keys.plot_id.hex()], [BUFFER_MIB, 0, stripe, 1, False]]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), CLOCK.monotonic()
     with (folder / "log").open("wb") as log:
         subprocess.run([sys.executable, "-P", "-c", BARE, json.dumps(order)], check=True, stdout=log)
@@ -160,12 +123,12 @@ def plotting(root: Path, *, quick: bool) -> Found:
                 if subject == "bare":
                     theirs.append(bare(root / "bare", ksize, 1 << (ksize - 5)))
                     continue
-                plot = over(client, client.create_plot(PlotRequest(ksize=ksize, memo=memo)).id)
+                plot = over(client, client.create_plot(PlotRequest(ksize=ksize, memo=memo, buffer=BUFFER_MIB)).id)
                 if plot.state is not PlotState.FINISHED:
                     raise RuntimeError(f"{plot.state}: {plot.reason}")
                 facts = node.facts(plot.id)
                 ours.append((facts["ended_at"] - facts["started_at"], facts["cpu_s"]))
-                (node.folder / "dest" / str(plot.dest_file_name)).unlink()
+                (Path(str(plot.dest_path)) / str(plot.dest_file_name)).unlink()
     case = f"k{ksize} plot"
     wall = ratio([one[0] for one in ours], [one[0] for one in theirs])
     cpu = ratio([one[1] for one in ours], [one[1] for one in theirs])

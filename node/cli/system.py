@@ -277,8 +277,7 @@ class LocalSystem:
             folder.mkdir(exist_ok=True)
         return [
             "[talent]",
-            'stagger = "0s"',
-            "max_parallel = 2",
+            *(line for line in ('stagger = "0s"', "max_parallel = 2") if line.split()[0] not in self._talent),
             *([self._talent] if self._talent else []),
             "[[talent.cache]]",
             f"path = '{places['cache']}'",
