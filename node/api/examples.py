@@ -22,7 +22,7 @@ from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document, PlanChoice
 from node.model.federated import DatasetRequest, Refusal, SessionRequest
 from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
-from node.model.plot import PlotRequest
+from node.model.plot import PlotChange, PlotRequest
 from node.model.source import SourceRequest
 from node.model.task import TaskChange, TaskRequest, TaskSpec
 from node.model.value import Value
@@ -55,6 +55,7 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
         },
     },
     PlotRequest: {"name": "first plot", "ksize": 32, "labels": {"site": "hq"}, "dest_path": "/farm/plots"},
+    PlotChange: {"name": "second plot"},
     CreatePlot: {
         "task_id": "7d9f1c8e0b2a4d5e8f3a6b1c2d4e5f60",
         "ksize": 32,
