@@ -3,7 +3,8 @@
 Ours: an overlord and a talent on loopback, over HTTP. Theirs: the same plot by chiapos' DiskPlotter in a bare process, a copy
 that is synced and not compared. All run in turns; a plot's wall and CPU are those of its process, without copy and proof.
 
-`python benchmarks/plots.py [--quick] [--json] [--case plot|slot|parser|copy|proof|supervision]`; folders lie in TMPDIR.
+`python benchmarks/plots.py [--quick] [--json] [--pairs N] [--case plot|slot|parser|copy|proof|supervision]`; folders lie
+in TMPDIR.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import quantiles
@@ -37,6 +39,7 @@ CLOCK = SystemClock()
 PAUSE = threading.Event()
 SEED = "07" * 32
 BUFFER_MIB = 200
+PAIRS = 5
 TALENT = "talent-1"
 BARE = """import json, sys
 from chiapos import DiskPlotter
@@ -111,9 +114,9 @@ def bare(folder: Path, ksize: int, stripe: int) -> tuple[float, float]:
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def plotting(root: Path, *, quick: bool) -> Found:
+def plotting(root: Path, *, quick: bool, pairs: int = PAIRS) -> Found:
     """The same plot, of the same keys, under the worker and bare."""
-    ksize, pairs = (18, 3) if quick else (20, 5)
+    ksize = 18 if quick else 20
     ours: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
     memo = POOL + FARMER + secret()
@@ -272,10 +275,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     given.add_argument("--quick", action="store_true", help="fewer of everything")
     given.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    given.add_argument("--pairs", type=int, default=PAIRS, help="of plots under the worker and bare")
     given.add_argument("--case", choices=sorted(CASES), action="append", help="only this; may be repeated")
     chosen = given.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bench-plots-") as name:
-        found = [CASES[case](Path(name), quick=chosen.quick) for case in chosen.case or CASES]
+        cases = {**CASES, "plot": partial(plotting, pairs=chosen.pairs)}
+        found = [cases[case](Path(name), quick=chosen.quick) for case in chosen.case or CASES]
     rows = [each for part in found for each in part[0]]
     bars = [each for part in found for each in part[1]]
     show("plots", rows, bars, as_json=chosen.json)
