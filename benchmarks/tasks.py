@@ -38,6 +38,8 @@ data_dir = "{folder}/data"
 listen = "tcp://127.0.0.1:*"
 [http]
 listen = "127.0.0.1:{port}"
+[tasks]
+at_once = 128
 """
 CLOCK = SystemClock()
 PAUSE = threading.Event()

@@ -68,7 +68,7 @@ class LocalSystem:
     """A cloud, edges, talents and parties of private sessions on loopback; a context manager that ends and removes all of it.
 
     `cloud_http` is the port of the cloud's API, where it is free. The talents plot small plots under throw-away keys; `talent`
-    are further lines of their [talent] section.
+    are further lines of their [talent] section, `tasks` are those of every node's [tasks].
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class LocalSystem:
         cloud_http: int | None = None,
         talents: int = 0,
         talent: str = "",
+        tasks: str = "",
     ) -> None:
         self._stack = ExitStack()
         self._root = Path(tempfile.mkdtemp(prefix="ecnode-"))
@@ -92,6 +93,7 @@ class LocalSystem:
         self._pace = pace
         self._approve = approve
         self._talent = talent
+        self._tasks = tasks
         names = [(CLOUD, "cloud")] + [(f"edge-{number}", "edge") for number in range(1, edges + 1)]
         names += [(f"talent-{number}", "talent") for number in range(1, talents + 1)]
         names += [(party_name(number), "federated") for number in range(1, parties + 1)]
@@ -258,6 +260,7 @@ class LocalSystem:
                     f'address = "{_address(other)}"',
                 ]
         lines += ["[http]", f'listen = "127.0.0.1:{member.http_port}"', "[edge]", "workers = 1"]
+        lines += ["[tasks]", self._tasks] if self._tasks else []
         lines += ["[federated]", f'approve = "{self._approve}"']
         if member.role == "edge":
             for source in self._sources:
