@@ -38,7 +38,7 @@ class CloudParts:
         admission = Admission(policy, directory, clock)
         rosters = Rosters(admission, ground.registry, ground.transport, clock, ground.boot)
         succession = Succession(config.identity_file, rosters)
-        membership = Membership(admission, ground.store.members, directory.knocks, clock, succession, ground.delivery.drop)
+        membership = Membership(admission, ground.store.members, directory, clock, succession, ground.delivery.drop)
         membership.register(ground.transport)
         await membership.load()
         queries = QueryManager(

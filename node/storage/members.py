@@ -119,6 +119,10 @@ class Members:
         """Keeps the keys that a cloud which this node dials has announced; a new record where it has none."""
         return await self._database.write(lambda connection: _announced(connection, member))
 
+    async def note(self, line: MemberEvent) -> None:
+        """Writes a line of the audit that goes with no change of a record."""
+        await self._database.write(lambda connection: _note(connection, line))
+
     async def drain(self, fingerprint: str, now: float, *, drained: bool) -> Member:
         """Notes that a member shall get no new work, or may have it again; NotFound for a key that is not known."""
         return await self._database.write(lambda connection: _drain(connection, fingerprint, now, drained))
@@ -242,6 +246,10 @@ def _audit(connection: Writing, member: Member, event: str, reason: str) -> None
         state=member.state,
         reason=reason[:REASON_MOST],
     )
+    _note(connection, line)
+
+
+def _note(connection: Writing, line: MemberEvent) -> None:
     connection.change(_ADD_EVENT, **encode(line))
     connection.change(_OLD_EVENTS, number=connection.number(_LAST_EVENT) - EVENTS_KEPT)
 

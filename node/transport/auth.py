@@ -21,6 +21,7 @@ from node.transport import limits
 from node.transport.base import Peer
 from node.transport.keys import fingerprint, key_bytes, new_identity
 from node.transport.knocks import Knocks
+from node.transport.offences import Offences
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +33,14 @@ _ZAP_VERSION: Final = b"1.0"
 
 
 class Directory:
-    """The admitted peers by public key (Z85); `knocks` are the keys that were refused.
+    """The admitted peers by public key (Z85); `knocks` are the keys that were refused, `offences` the peers that were cut.
 
     Readable from every thread: the table is replaced as a whole, never changed in place.
     """
 
     def __init__(self, peers: Iterable[tuple[str, Peer]]) -> None:
         self.knocks = Knocks()
+        self.offences = Offences()
         self._peers = _table(peers, {})
         self._names = frozenset(peer.name for peer in self._peers.values())
         self._successors: Mapping[str, tuple[str, ...]] = {}

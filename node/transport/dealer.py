@@ -159,6 +159,7 @@ class Session:
                 self._rpc.receive(self._link, message, wire.lane)
         except Rejected as error:
             log.warning("message refused", extra={"peer": self._link.peer.name, "reason": error.message, "hint": error.hint})
+            self._station.directory.offences.note(self._link.peer, "sends what cannot be decoded")
             self.end(self._options.redial_refused, f"it sent what cannot be decoded: {error.message}")
 
     def _admitted(self, wire: DialledWire) -> None:

@@ -43,9 +43,9 @@ DATA_MESSAGES: Final = 8  # the same of the data lane: × MESSAGE_BYTES = 64 MiB
 LINKS_PER_PEER: Final = 4  # both sides dialled, and a half-dead old one of each
 CONNECTIONS_PER_KEY: Final = 4  # connections of one key that have a record here; the oldest record goes
 ENDED_CONNECTIONS: Final = 4096  # the newest of them are remembered, × 200 B: what they still had under way opens no new link
-STRIKES: Final = 3  # undecodable messages of one connection until it is cut
+STRIKES: Final = 3  # undecodable messages of one connection until its peer is cut, both lanes
 AHEAD_MESSAGES: Final = 2  # of the largest: what a connection may send after its last complete one, encryption included
-GUARD_S: Final = 0.25  # between two looks at that where this process grows: at 300 MB/s another 75 MB get in
+GUARD_S: Final = 0.1  # between two looks at that where this process grows: at 300 MB/s another 30 MB get in
 GUARD_MOST_S: Final = 1.0  # and where it does not: at 5 µs a look the 2,000 connections of 1,000 peers cost 1 % of a core
 GROWN_BYTES: Final = 16 * MIB  # what it may grow by in between without a look
 DEADLINE_MS: Final = 600_000  # the longest that a request can keep a handler here: ten minutes
@@ -68,4 +68,5 @@ MONITOR_EVENTS: Final = 512  # connection events taken in one turn
 # -- the door
 BACKLOG: Final = 1024  # connections that the kernel completes before the I/O thread takes them
 REFUSED_KEYS: Final = 256  # unknown keys that are named in the log, each once per start: × 250 B a line = 64 KiB of log
+OFFENDERS: Final = 256  # members whose cuts are counted for the audit: × 400 B = 100 KiB
 ADDRESS_CHARS: Final = 64  # of a refused key's address, an IPv6 one with its port needs 47

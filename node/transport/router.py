@@ -135,7 +135,9 @@ class Router:
                 continue
             self._monitor.drain()
             self._pump.turn()  # what is complete counts as delivered
-            self._guard.check()
+            for descriptor in self._guard.check():
+                if (connection := self._by_descriptor.get(descriptor)) is not None:
+                    self._kick(connection, "sends a message without an end")
 
     def recheck(self) -> None:
         """Ends the connections whose key is not admitted any more, or as somebody else."""
@@ -292,10 +294,18 @@ class Router:
             extra={"peer": connection.peer.name, "reason": error.message, "hint": error.hint, "strike": connection.strikes},
         )
         if connection.strikes >= limits.STRIKES:
-            self.drop(connection, "sends what cannot be decoded", cut=True)
+            self._kick(connection, "sends what cannot be decoded")
             return
         with contextlib.suppress(Unavailable):  # it does not read either: the next strike ends it
             connection.send(complaint(error))
+
+    def _kick(self, connection: Connection, reason: str) -> None:
+        """Ends both lanes of a peer, and has the audit know it."""
+        log.warning("peer cut", extra={"peer": connection.peer.name, "reason": reason})
+        self._directory.offences.note(connection.peer, reason)
+        if connection.link is not None:
+            self._rpc.detach(connection.link, reason)
+        self.drop(connection, reason, cut=True)
 
 
 def data_address(address: str) -> str:

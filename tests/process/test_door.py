@@ -7,12 +7,14 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import pytest
 import uvloop
 import zmq
+from curve import Curve
 from peers import CLOCK, ECHO, FAST, PICTURES, Ask, Scene, echo
 
 from node.errors import Forbidden, NotBuilt, PeerUnreachable, Unavailable
@@ -20,11 +22,13 @@ from node.model.cluster import Role
 from node.transport import limits
 from node.transport.auth import Directory
 from node.transport.base import Peer
-from node.transport.frames import Kind, Message, pack_body, unpack_body
+from node.transport.frames import Kind, Message, encode, pack_body, unpack_body
 from node.transport.keys import new_identity
 from node.transport.options import Dial, LinkOptions
 from node.transport.zmq import ZmqTransport
 
+ENDLESS_BYTES = 64 * limits.MIB
+ENDLESS_S = 2.0
 AHEAD_BYTES = limits.AHEAD_MESSAGES * limits.MESSAGE_BYTES
 
 
@@ -189,7 +193,7 @@ async def test_another_version_of_the_wire_is_answered_clearly(scene: Scene) -> 
     assert "version 2" in str(unpack_body(complaint.body))
 
 
-async def test_three_undecodable_messages_end_a_connection(scene: Scene) -> None:
+async def test_three_undecodable_messages_end_both_lanes_of_a_peer(scene: Scene) -> None:
     cloud = await scene.open()
     fuzzer, good = scene.raw(scene.keys["edge-1"]), await scene.joined("edge-2")
     await fuzzer.join("edge-1")
@@ -199,6 +203,8 @@ async def test_three_undecodable_messages_end_a_connection(scene: Scene) -> None
     await scene.hears("edge-1", up=False)
     assert await fuzzer.event() == zmq.EVENT_HANDSHAKE_SUCCEEDED
     assert await fuzzer.event() == zmq.EVENT_DISCONNECTED
+    assert [one.peer.name for router in cloud._routers for one in router._connections.values()] == ["edge-2", "edge-2"]
+    assert [(one.peer.name, one.times) for one in scene.directory.offences.due(0.0)] == [("edge-1", 1)]
     assert (await good.call("cloud-1", ECHO, Ask(number=2), timeout=5)).body.number == 2
     assert [link.peer.name for link in cloud.links()] == ["edge-2"]
 
@@ -316,6 +322,32 @@ async def test_two_nodes_that_dial_each_other_are_one_peer(scene: Scene) -> None
     for name, other in (("edge-8", "edge-9"), ("edge-9", "edge-8")):
         assert (await nodes[name].call(other, ECHO, Ask(number=6), timeout=5)).body.number == 6
         assert len(nodes[name].links()) == 1
+
+
+def endless(scene: Scene) -> tuple[int, float]:
+    """Sends one message without an end; how many bytes were taken, in how many seconds."""
+    sent, frame = 0, os.urandom(512 * limits.KIB)
+    with Curve(scene.address, scene.key.public, scene.keys["edge-1"]) as member:
+        (hello,) = encode((Message(Kind.HELLO, 0, "edge-1", pack_body(["raw", ""])),), 0.0)
+        member.send(bytes(hello))
+        began = CLOCK.monotonic()
+        with suppress(OSError):
+            while CLOCK.monotonic() - began < 10:
+                member.send(frame, more=True)
+                sent += len(frame)
+        return sent, CLOCK.monotonic() - began
+
+
+async def test_a_message_without_an_end_is_cut_before_it_fills_the_memory(scene: Scene) -> None:
+    await scene.open()
+    good = await scene.joined("edge-2")
+    with ThreadPoolExecutor(1) as pool:
+        sent, seconds = await asyncio.get_running_loop().run_in_executor(pool, endless, scene)
+    assert sent <= ENDLESS_BYTES, f"{sent / limits.MIB:.0f} MiB in {seconds:.2f} s"
+    assert seconds <= ENDLESS_S
+    (offence,) = scene.directory.offences.due(0.0)
+    assert (offence.peer.name, offence.reason) == ("edge-1", "sends a message without an end")
+    assert (await good.call("cloud-1", ECHO, Ask(number=4), timeout=5)).body.number == 4
 
 
 async def test_a_peer_that_sends_much_but_finishes_its_messages_is_not_cut(scene: Scene) -> None:

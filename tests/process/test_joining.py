@@ -185,6 +185,26 @@ async def test_a_revoked_member_is_cut_within_a_second_and_others_stay(founding:
     assert [link.peer.name for link in founding.transport.links()] == ["cloud-1", "edge-2"]
 
 
+async def test_a_member_that_sends_rubbish_three_times_is_cut_and_the_audit_says_so(founding: Founding) -> None:
+    edge = founding.newcomer("edge-1")
+    await edge.register(await founding.token())
+    context = zmq.asyncio.Context()
+    raw = Raw(context, founding.address, founding.key.public, edge.key)
+    try:
+        await raw.join("edge-1")
+        await founding.ups.hears("edge-1")
+        for _ in range(3):
+            await raw.socket.send(b"rubbish")
+        await founding.ups.hears("edge-1", up=False)
+    finally:
+        raw.close()
+        context.term()
+    async with CLOCK.timeout(4):
+        while (line := (await founding.members.events(1))[0]).event != "cut":
+            await CLOCK.sleep(0.05)
+    assert (line.name, line.fingerprint, line.reason) == ("edge-1", edge.key.fingerprint, "sends what cannot be decoded")
+
+
 async def test_what_waits_for_a_revoked_member_is_dropped_and_the_audit_says_how_much(founding: Founding) -> None:
     edge = founding.newcomer("edge-1")
     await edge.register(await founding.token())  # it is not there: what is sent waits

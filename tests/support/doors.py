@@ -403,7 +403,7 @@ class _Thread:
             hub = LoopbackHub().transport("cloud-1", {Role.CLOUD}, clock)
             registry = Registry(nodes.here, clock, suspect_after=2, dead_after=5)
             succession = Succession(self._folder / "identity.key", Rosters(admission, registry, hub, clock, 1))
-            members = Membership(admission, store.members, directory.knocks, clock, succession)
+            members = Membership(admission, store.members, directory, clock, succession)
             ports = Ports(
                 queries=queries if self._with_queries else None,
                 nodes=nodes,

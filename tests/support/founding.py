@@ -125,8 +125,8 @@ class Founding:
         limit = options.max_message
         self.delivery = await Delivery.open(self.store, self.transport, CLOCK, boot, max_message=limit)
         self.delivery.answer(NOTE, note)
-        members, knocks, drop = self.store.members, self.directory.knocks, self.delivery.drop
-        self.members = Membership(admission, members, knocks, CLOCK, succession, drop)
+        members, drop = self.store.members, self.delivery.drop
+        self.members = Membership(admission, members, self.directory, CLOCK, succession, drop)
         self.members.register(self.transport)
         await self.members.load()
         await self.transport.start()

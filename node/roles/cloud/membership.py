@@ -29,10 +29,11 @@ from node.model.wire.member import MEMBER_JOIN, JoinReply, JoinRequest
 from node.roles.cloud.admission import Admission
 from node.roles.cloud.succession import Succession
 from node.storage.members import Members
+from node.transport.auth import Directory
 from node.transport.base import Answer, Call, Peer, Transport
 from node.transport.jointoken import joiner_name, new_token
 from node.transport.keys import fingerprint
-from node.transport.knocks import Knocks
+from node.transport.offences import Offence
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +57,14 @@ class Membership:
         self,
         admission: Admission,
         store: Members,
-        knocks: Knocks,
+        door: Directory,
         clock: Clock,
         succession: Succession,
         drop: Callable[[str], Awaitable[int]] = _nothing_waits,
     ) -> None:
         self._admission = admission
         self._store = store
-        self._knocks = knocks
+        self._door = door
         self._clock = clock
         self._succession = succession
         self._drop = drop
@@ -79,7 +80,7 @@ class Membership:
         transport.answer(MEMBER_JOIN, self._join)
 
     async def run(self) -> None:
-        """Ends what has expired, until cancelled."""
+        """Ends what has expired, and writes down who was cut, until cancelled."""
         while True:
             await self._clock.sleep(LOOK_EVERY)
             now = self._clock.wall()
@@ -92,6 +93,26 @@ class Membership:
                 except EcnodeError as error:
                     log.warning("member not written down", extra={"fingerprint": key_print, "reason": error.message})
             self._admission.drop_closed_tokens()
+            for offence in self._door.offences.due(self._clock.monotonic()):
+                await self._note(offence)
+
+    async def _note(self, offence: Offence) -> None:
+        peer, now = offence.peer, self._clock.wall()
+        known = self._admission.members.get(peer.fingerprint)
+        line = MemberEvent(
+            time=now,
+            fingerprint=peer.fingerprint,
+            name=peer.name,
+            event="cut",
+            state=known.state if known is not None else MemberState.ADMITTED,
+            reason=f"{offence.reason}, {offence.times} times" if offence.times > 1 else offence.reason,
+        )
+        try:
+            await self._store.note(line)
+        except EcnodeError as error:
+            log.warning("cut not written down", extra={"peer": peer.name, "reason": error.message})
+        else:
+            self._door.offences.told(offence, self._clock.monotonic())
 
     # What the front door asks
 
@@ -101,7 +122,7 @@ class Membership:
 
     def waiting(self) -> tuple[Waiting, ...]:
         """The members that are pending, then the refused keys, those that knocked last first."""
-        knocks = {refusal.key: refusal for refusal in self._knocks.newest()}
+        knocks = {refusal.key: refusal for refusal in self._door.knocks.newest()}
         pending = {member.key: member for member in self.members() if member.state is MemberState.PENDING}
         strangers = [key for key in knocks if self._admission.state(key) is None]
         return tuple(
