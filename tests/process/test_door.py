@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import threading
@@ -27,6 +28,7 @@ from node.transport.keys import new_identity
 from node.transport.options import Dial, LinkOptions
 from node.transport.zmq import ZmqTransport
 
+FLOOD = 1000
 ENDLESS_BYTES = 64 * limits.MIB
 ENDLESS_S = 2.0
 AHEAD_BYTES = limits.AHEAD_MESSAGES * limits.MESSAGE_BYTES
@@ -359,6 +361,31 @@ async def test_a_peer_that_sends_much_but_finishes_its_messages_is_not_cut(scene
         await edge.call("cloud-1", PICTURES, Ask(), blobs=[picture], timeout=10)
         calls += 1
     assert [link.peer.name for link in cloud.links()] == ["edge-1"]
+
+
+async def test_a_flood_that_came_while_the_loop_was_busy_is_read_in_batches_between_which_others_have_their_turn(
+    scene: Scene,
+) -> None:
+    cloud = await scene.open()
+    flood = scene.raw(scene.keys["edge-1"])
+    await flood.join("edge-1")
+    await scene.hears("edge-1", up=True)
+    (connection,) = cloud._routers[0]._connections.values()
+    link, turns = connection.link, list[int]()
+    assert link is not None
+    again = Message(Kind.HELLO, 0, "edge-1")  # of a link that has greeted it changes nothing
+
+    writer: zmq.Socket[bytes] = zmq.Socket.shadow(flood.socket.underlying)
+    end = link.bytes_in + FLOOD * again.size
+    for _ in range(FLOOD):  # nothing is awaited: the loop stands still
+        writer.send_multipart(encode((again,), 0.0))
+    async with CLOCK.timeout(5):
+        while link.bytes_in < end:
+            turns.append(link.bytes_in)
+            await CLOCK.sleep(0)
+    steps = [(after - before) // again.size for before, after in itertools.pairwise([*turns, end])]
+    assert max(steps) <= 2 * limits.TURN_MESSAGES  # the socket and a turn that was put off may fall into one round of the loop
+    assert max(steps) > limits.TURN_MESSAGES / 2, "a turn for each message is no batch"
 
 
 async def _one_call() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -350,6 +351,30 @@ async def test_a_change_of_the_cloud_s_key_loses_nothing_that_is_under_way(found
             await CLOCK.sleep(0.01)
     assert await noted(founding.store) == list(range(accepted))
     assert told > 0
+
+
+async def test_a_copy_of_a_member_s_data_directory_is_refused_loudly_and_nothing_is_done_twice(founding: Founding) -> None:
+    edge = founding.newcomer("edge-1")
+    await edge.register(await founding.token())
+    await edge.start()
+    await edge.delivery.send("cloud-1", NOTE, Note(number=1))
+    async with CLOCK.timeout(5):
+        while await noted(founding.store) != [1]:
+            await CLOCK.sleep(0.01)
+    copy = founding.newcomer("edge-1", edge.key)
+    copy.folder = founding.folder / "copy"
+    copy.folder.mkdir()
+    for file in founding.folder.glob("edge-1.db*"):
+        shutil.copy(file, copy.folder)
+    await copy.start()
+    await edge.delivery.send("cloud-1", NOTE, Note(number=2))
+    await copy.delivery.send("cloud-1", NOTE, Note(number=3))
+    async with CLOCK.timeout(8):
+        while not (problems := [found for one in (edge, copy) if (found := one.delivery.healthy()) is not None]):
+            await CLOCK.sleep(0.01)
+    assert "ecnode outbox renew" in problems[0]
+    taken = await noted(founding.store)
+    assert len(taken) == len(set(taken))
 
 
 async def at_a_place_of_its_own(founding: Founding) -> None:

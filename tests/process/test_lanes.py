@@ -112,10 +112,12 @@ async def slow(_call: Call, body: Ask) -> Answer[Ask]:
 
 
 class Narrow:
-    """A way to a door that passes on nothing while it is `shut`; connections that it has taken meanwhile stay dead."""
+    """A way to a door: while it is `shut` connections are taken and stay dead, until it `heals` nothing comes through."""
 
     def __init__(self, port: int) -> None:
         self.shut = True
+        self.heals = asyncio.Event()
+        self.heals.set()
         self.taken = 0
         self._port = port
         self._ways: list[asyncio.StreamWriter] = []
@@ -127,6 +129,7 @@ class Narrow:
 
     async def close(self) -> None:
         self._server.close()
+        self.heals.set()
         self.cut()
         await end(*self._tasks)
 
@@ -140,15 +143,16 @@ class Narrow:
         if not self.shut:
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._port)
             self._ways.append(there_writer)
-            self._tasks += [begin(copy(reader, there_writer), "there"), begin(copy(there_reader, writer), "back")]
+            self._tasks += [begin(self._copy(reader, there_writer), "there"), begin(self._copy(there_reader, writer), "back")]
 
-
-async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while some := await reader.read(2**16):
-            writer.write(some)
-            await writer.drain()
-    writer.close()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while some := await reader.read(2**16):
+                await self.heals.wait()
+                writer.write(some)
+                await writer.drain()
+        await self.heals.wait()  # of an end nothing is heard either
+        writer.close()
 
 
 async def narrow_data(scene: Scene, cloud: ZmqTransport) -> Narrow:
@@ -252,3 +256,30 @@ async def test_a_newer_data_connection_of_a_key_takes_the_place_of_the_older(sce
     (request,) = decode(await newer.recv_multipart(), CLOCK.monotonic(), MOST)
     await newer.send_multipart(encode((Message(Kind.REPLY, request.id, "", pack_body({"number": 9})),), 0.0))
     assert (await call).body.number == 9
+
+
+async def test_a_partition_that_says_nothing_is_seen_by_the_heartbeats_of_the_dialler_at_both_ends_and_heals(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "LIBZMQ_HEARTBEAT", (100, 300, 400))
+    cloud = await scene.open(options=QUIET)  # our own heartbeats have no part in it
+    control, data = (Narrow(int(router.endpoints[0].rpartition(":")[2])) for router in cloud._routers)
+    scene.address = f"tcp://127.0.0.1:{await control.open()}"
+    places = cloud._routers[0]._data_places
+    cloud._routers[0]._data_places = dict.fromkeys(places, await data.open())
+    for narrow in (control, data):
+        narrow.shut = False
+        scene.stack.push_async_callback(narrow.close)
+    await scene.joined("edge-1", QUIET)
+    await CLOCK.sleep(0.3)  # the ROUTER hears of the TTL with the first heartbeat
+    began = CLOCK.monotonic()
+    for narrow in (control, data):
+        narrow.heals.clear()
+    missing = {("edge-1", False), ("cloud-1 at edge-1", False)}
+    async with CLOCK.timeout(3):
+        while missing:
+            missing.discard(await scene.ups.get())
+    assert CLOCK.monotonic() - began < 2
+    for narrow in (control, data):
+        narrow.heals.set()
+    await scene.hears_all({"edge-1", "cloud-1 at edge-1"})

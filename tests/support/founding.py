@@ -57,6 +57,7 @@ class Newcomer:
         self.name = name
         self.key = key or new_identity()
         self.ups = Ups()
+        self.folder = founding.folder
         self._founding = founding
         self._cloud_key = founding.key.public  # as it was when this node heard of it
 
@@ -70,7 +71,7 @@ class Newcomer:
         cloud = Peer("cloud-1", frozenset({Role.CLOUD}), founding.key.fingerprint)
         known = [(self._cloud_key, cloud)]
         directory = Directory(known)
-        store = await open_store(f"sqlite:///{self.name}.db", founding.folder, CLOCK)
+        store = await open_store(f"sqlite:///{self.name}.db", self.folder, CLOCK)
         founding.stack.push_async_callback(store.close)
         keys = StoredKeys(store.members, CLOCK)
         await keys.recall(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 
 import pytest
@@ -52,7 +53,7 @@ def read_back(socket: Socket, expected: dict[int, object]) -> dict[int, object]:
 
 @pytest.mark.parametrize("lane", Lane)
 def test_every_setting_of_the_router_reads_back(station: Station, lane: Lane) -> None:
-    # ROUTER_MANDATORY and ROUTER_HANDOVER cannot be read back from libzmq; the door's tests show both at work
+    # ROUTER_MANDATORY and ROUTER_HANDOVER cannot be read back from libzmq: below and at the door they are seen at work
     expected = COMMON | {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: DOMAIN, zmq.ZAP_ENFORCE_DOMAIN: 1, zmq.BACKLOG: 1024}
     expected |= OF_LANE[lane] | {zmq.HEARTBEAT_IVL: 0}  # the diallers' heartbeats are enough
     found = read_back(router_socket(station, lane, ["tcp://127.0.0.1:0"]), expected)
@@ -74,6 +75,31 @@ def test_every_setting_of_a_dealer_reads_back(station: Station, lane: Lane) -> N
     )
     dial = Dial("tcp://127.0.0.1:1", new_identity().public)
     assert read_back(dealer_socket(station.context, station.identity, lane, dial, OPTIONS), expected) == expected
+
+
+def test_a_router_says_when_there_is_nobody_to_send_to(station: Station) -> None:
+    with router_socket(station, Lane.CONTROL, ["inproc://nobody"]) as socket:
+        with pytest.raises(zmq.ZMQError) as caught:
+            socket.send_multipart([b"\x07nobody", b""])
+        assert caught.value.errno == zmq.EHOSTUNREACH
+
+
+def test_the_ids_that_a_router_gives_out_are_other_ones_at_each_start(station: Station) -> None:
+    found = set()
+    for place in range(2):
+        ctypes.CDLL(None).srand(1)  # as every process begins
+        with router_socket(station, Lane.CONTROL, []) as router, station.context.socket(zmq.DEALER) as dealer:
+            router.bind(f"inproc://ids-{place}")
+            dealer.linger = 0
+            dealer.connect(f"inproc://ids-{place}")
+            dealer.send(b"")
+            found.add(router.recv())
+    assert len(found) == 2
+    assert all(id[0] == 0 and len(id) == 5 for id in found)
+
+
+def test_nothing_here_counts_on_a_draft_of_libzmq() -> None:
+    assert not zmq.has("draft")  # the wheel has none: ROUTER_NOTIFY, DISCONNECT_MSG, peer states
 
 
 def test_routing_ids_are_long_never_reserved_and_never_the_same(station: Station) -> None:
