@@ -138,6 +138,13 @@ no message can add one. The dispatcher (`node/transport/dispatch.py`) looks befo
 `{Mark.JOINER}` is no role but the mark of the one-use key in a join token: until it is used or expires it may register one
 newcomer and ask for nothing else.
 
+The record of a member may name the private sessions that it may take part in (`ecnode peers approve … --session ID`,
+`ecnode peers invite`); none named means any. The parties hold each other to it (`node/roles/federated/peer.py`), a cloud tells
+its members each other's records, and with what it relays that of the asker.
+
+Three messages that cannot be decoded, or one without an end, and the peer is cut, both lanes; it stands in the audit (event
+`cut`, at most one line a minute, with the number).
+
 {_table(("message", *callers), rows)}
 ## What relaying means for trust
 

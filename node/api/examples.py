@@ -21,7 +21,7 @@ from node.api.inputs import ServiceInput
 from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document, PlanChoice
 from node.model.federated import DatasetRequest, Refusal, SessionRequest
-from node.model.member import Approval, JoinTokenRequest, KeyChange, NodeChange
+from node.model.member import Approval, Invitation, JoinTokenRequest, KeyChange, NodeChange
 from node.model.plot import PlotChange, PlotRequest
 from node.model.source import SourceRequest
 from node.model.task import TaskChange, TaskRequest, TaskSpec
@@ -133,4 +133,5 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     KeyChange: {"switch": False},
     NodeChange: {"drained": True},
     Approval: {"name": "edge-1", "roles": ["edge"]},
+    Invitation: {"sessions": ["s-01jd00000000000000000000ab"]},
 }

@@ -14,6 +14,7 @@ from node.errors import Busy, ConfigInvalid, Conflict, Forbidden, Invalid, NotFo
 from node.model.document import AuditQuery
 from node.model.member import (
     Approval,
+    Invitation,
     JoinToken,
     JoinTokenRequest,
     KeyChange,
@@ -60,6 +61,12 @@ async def change(request: web.Request) -> web.Response:
     """The scheduler acts on it with its next look."""
     wanted = await read_body(request, NodeChange)
     return document(await _members(request).drain(_ref(request), drained=wanted.drained))
+
+
+async def invite(request: web.Request) -> web.Response:
+    """Takes effect at once, also at the other members; the member's link begins anew."""
+    wanted = await read_body(request, Invitation)
+    return document(await _members(request).invite(_ref(request), wanted.sessions))
 
 
 async def make_token(request: web.Request) -> web.Response:
@@ -143,6 +150,16 @@ ROUTES: Final = (
         Scope.ADMIN,
         revoke,
         "Put a member out.",
+        reply=Member,
+        raises=(*_STORE, Conflict),
+    ),
+    Route(
+        "PUT",
+        f"{API}/peers/{{ref}}/sessions",
+        Scope.ADMIN,
+        invite,
+        "Say which private sessions a member may take part in.",
+        body=Invitation,
         reply=Member,
         raises=(*_STORE, Conflict),
     ),

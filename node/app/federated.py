@@ -48,6 +48,7 @@ class FederatedParts:
             delivery=ground.delivery,
             spawner=ground.spawner,
             clock=ground.clock,
+            members=ground.peers.directory.named,
         )
         peer.register()
         coordinator = Coordinator(

@@ -66,10 +66,13 @@ def pending(settings: Settings) -> None:
 @click.argument("ref", metavar="FINGERPRINT")
 @click.option("--name", help="The node.name that it has; needed where only its key is known.")
 @click.option("--role", "roles", type=click.Choice(ROLES), multiple=True, help="What it may be; more than once for several.")
+@click.option("--session", "sessions", metavar="ID", multiple=True, help="A private session that it may be in; default: any.")
 @click.option("--ttl", metavar="SPAN", help="How long it stays a member, such as 30d; default: until it is removed.")
 @output_option
 @pass_settings
-def approve(settings: Settings, ref: str, name: str | None, roles: tuple[str, ...], ttl: str | None) -> None:
+def approve(
+    settings: Settings, ref: str, *, name: str | None, roles: tuple[str, ...], sessions: tuple[str, ...], ttl: str | None
+) -> None:
     """Let in who waits; it joins by itself within ten seconds."""
     from node.config.units import duration
     from node.model.document import to_document
@@ -77,11 +80,30 @@ def approve(settings: Settings, ref: str, name: str | None, roles: tuple[str, ..
 
     try:
         wish = {"name": name, "roles": list(roles), "ttl": None if ttl is None else duration(ttl)}
-        approval = Approval.model_validate(wish)
+        approval = Approval.model_validate({**wish, "sessions": list(sessions) or None})
     except ValueError as error:
-        raise Invalid(f"--name or --ttl: {error}") from error
+        raise Invalid(f"--name, --session or --ttl: {error}") from error
     with settings.connect() as client:
         member = client.approve(ref, approval)
+    show_one(settings, member, _columns(), to_document, lambda one: one.name)
+
+
+@peers.command()
+@click.argument("ref", metavar="PEER")
+@click.option("--session", "sessions", metavar="ID", multiple=True, help="A private session; more than once for several.")
+@output_option
+@pass_settings
+def invite(settings: Settings, ref: str, sessions: tuple[str, ...]) -> None:
+    """Say which private sessions a member may take part in: the named ones, or any where none is named."""
+    from node.model.document import to_document
+    from node.model.member import Invitation
+
+    try:
+        invitation = Invitation(sessions=sessions)
+    except ValueError as error:
+        raise Invalid(f"--session: {error}") from error
+    with settings.connect() as client:
+        member = client.invite(ref, invitation.sessions)
     show_one(settings, member, _columns(), to_document, lambda one: one.name)
 
 
@@ -206,6 +228,7 @@ def _columns() -> tuple[Column[Member], ...]:
         Column("PEER", lambda one: one.name),
         Column("ROLE", lambda one: ",".join(one.roles)),
         Column("STATE", lambda one: f"{one.state}, drained" if one.drained_at is not None else one.state),
+        Column("SESSIONS", lambda one: ",".join(one.sessions) or "any"),
         Column("UNTIL", lambda one: rfc3339(one.expires_at) if one.expires_at is not None else "–"),
         Column("FINGERPRINT", lambda one: one.fingerprint),
     )

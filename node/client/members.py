@@ -12,7 +12,7 @@ from node.model.document import (
     from_document,
     to_document,
 )
-from node.model.member import Approval, JoinToken, JoinTokenRequest, KeyState, Member, NewJoinToken, Waiting
+from node.model.member import Approval, Invitation, JoinToken, JoinTokenRequest, KeyState, Member, NewJoinToken, Waiting
 
 
 class MemberCalls(Connection):
@@ -25,6 +25,11 @@ class MemberCalls(Connection):
     def waiting(self) -> tuple[Waiting, ...]:
         """Who waits to be let in."""
         return page_of(Waiting, self._get("/peers/pending")).items
+
+    def invite(self, ref: str, sessions: tuple[str, ...]) -> Member:
+        """As `ecnode peers invite`."""
+        body = to_document(Invitation(sessions=sessions))
+        return from_document(Member, self._send("PUT", f"/peers/{quote(ref, safe='')}/sessions", body))
 
     def approve(self, ref: str, approval: Approval) -> Member:
         """Lets in who waits under that fingerprint or name."""

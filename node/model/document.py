@@ -18,10 +18,9 @@ from node.clock import rfc3339
 from node.errors import Malformed
 from node.model.blob import CHUNK_BYTES, BlobId
 from node.model.cluster import NodeReport, NodeState, Role
-from node.model.federated import SessionId
 from node.model.plot import PlotId, PlotState, TalentReport
 from node.model.task import ATTEMPTS_MOST, TaskId, TaskState
-from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, Text, Value, Word63
+from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, SessionId, Text, Value, Word63
 from node.model.video import STAGES, Placement, Plan, QueryState, Result, VideoConf
 
 V = TypeVar("V", bound=Value)

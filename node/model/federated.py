@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 from pydantic import Field, StrictBool, StringConstraints, model_validator
 
 from node.lifecycle import LifeCycle
-from node.model.value import Count, Items, Name, Seconds, Text, Value, Word
+from node.model.value import Count, Items, Name, Seconds, SessionId, Text, Value, Word
 
 PARTIES_MOST: Final = 16  # a message to everybody is 15 messages, a step's worth of waiting 15 peers
 COLUMNS_MOST: Final = 4096
@@ -25,7 +25,6 @@ TABLES: Final = "5ff97184ae2ac00fc3c750d45c65a2be5f42535a1d5df6739265dd2c6ae0546
 """
 LEAST_ROWS: Final = 5  # below, a split into training and test leaves one of them empty
 
-SessionId = Annotated[str, StringConstraints(pattern=r"^s-[0-9a-hjkmnp-tv-z]{26}$")]
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Signature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 PartyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,30}$")]

@@ -9,17 +9,20 @@ from pydantic import Field, StrictBool, StringConstraints
 from node.config.address import peer_address
 from node.lifecycle import LifeCycle
 from node.model.cluster import Address, Role
-from node.model.value import Count, Items, Name, Seconds, Text, Value, Word
+from node.model.value import Count, Items, Name, Seconds, SessionId, Text, Value, Word
 
 TOKEN_TTL_MOST: Final = 30 * 86400.0  # a way in that lies about for longer is forgotten by its maker, not by its finder
 MEMBER_TTL_MOST: Final = 10 * 366 * 86400.0
 MEMBERS_MOST: Final = 4096  # as many as transport.allow may name; a roster of them is 600 KB, below one body
 
+SESSIONS_MOST: Final = 64  # private sessions that one member is invited to by name
 NEXT_KEYS: Final = 2  # a cloud's key of now and the one that it goes over to
 
 PublicKey: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{40}$")]
 Fingerprint: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Z2-7]{7}(-[A-Z2-7]{7}){3}$")]
 JoinTokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^j-[0-9a-hjkmnp-tv-z]{26}$")]
+Invited: TypeAlias = Annotated[Items[SessionId], Field(max_length=SESSIONS_MOST)]
+"""Private sessions that a member may take part in; none named: any."""
 Roles: TypeAlias = Annotated[Items[Role], Field(min_length=1, max_length=len(Role))]
 
 
@@ -66,6 +69,7 @@ class Member(Value):
     expires_at: Seconds | None = None
     drained_at: Seconds | None = None
     next_keys: Annotated[Items[PublicKey], Field(max_length=NEXT_KEYS)] = ()
+    sessions: Invited = ()
 
 
 class MemberEvent(Value):
@@ -131,7 +135,14 @@ class Approval(Value):
 
     name: Name | None = None
     roles: Annotated[Items[Role], Field(max_length=len(Role))] = ()
+    sessions: Invited | None = None
     ttl: Annotated[float, Field(ge=1.0, le=MEMBER_TTL_MOST, allow_inf_nan=False)] | None = None
+
+
+class Invitation(Value):
+    """The private sessions that a member may take part in from now on; none named: any."""
+
+    sessions: Invited = ()
 
 
 class NodeChange(Value):
@@ -161,6 +172,7 @@ class Card(Value):
     name: Name
     key: PublicKey
     roles: Roles
+    sessions: Invited = ()
     address: Address = ""
 
 

@@ -26,6 +26,7 @@ Duration = Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]
 COUNT_MOST: Final = 2**53  # what JSON carries exactly
 Count = Annotated[int, Field(ge=0, le=COUNT_MOST)]
 QueryId = Annotated[str, StringConstraints(pattern=r"^q-[0-9a-hjkmnp-tv-z]{26}$")]
+SessionId = Annotated[str, StringConstraints(pattern=r"^s-[0-9a-hjkmnp-tv-z]{26}$")]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 
 

@@ -119,6 +119,10 @@ class Members:
         """Keeps the keys that a cloud which this node dials has announced; a new record where it has none."""
         return await self._database.write(lambda connection: _announced(connection, member))
 
+    async def invite(self, fingerprint: str, sessions: tuple[str, ...], now: float) -> Member:
+        """Notes which private sessions a member may take part in; NotFound for a key that is not known."""
+        return await self._database.write(lambda connection: _invite(connection, fingerprint, sessions, now))
+
     async def note(self, line: MemberEvent) -> None:
         """Writes a line of the audit that goes with no change of a record."""
         await self._database.write(lambda connection: _note(connection, line))
@@ -229,6 +233,14 @@ def _drain(connection: Writing, fingerprint: str, now: float, drained: bool) -> 
     after = before.replace(drained_at=now if drained else None, changed_at=now)
     _save(connection, before, after)
     _audit(connection, after, "drain" if drained else "undrain", "")
+    return after
+
+
+def _invite(connection: Writing, fingerprint: str, sessions: tuple[str, ...], now: float) -> Member:
+    before = _known(connection, fingerprint)
+    after = before.replace(sessions=sessions, changed_at=now)
+    _save(connection, before, after)
+    _audit(connection, after, "invite", ", ".join(sessions) or "to any session")
     return after
 
 

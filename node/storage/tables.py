@@ -384,7 +384,7 @@ def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
 _derive(QueryRow, columns(Query, unique={"id"}, indexed={"name"}, later={"graph": "{}"}))
 _derive(EventRow, columns(Event))
 _derive(TokenRow, columns(Token, unique={"id"}))
-_derive(MemberRow, {name: field for name, field in columns(Member).items() if name != "fingerprint"})
+_derive(MemberRow, {name: field for name, field in columns(Member, later={"sessions": "[]"}).items() if name != "fingerprint"})
 _derive(MemberEventRow, columns(MemberEvent))
 _derive(PlotRow, columns(Plot))
 _derive(PlotTimeRow, columns(PlotTime))

@@ -23,11 +23,15 @@ Blob: TypeAlias = bytes | bytearray | memoryview
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An admitted node. Name and roles come from the record of its key, never from a message."""
+    """An admitted node. All of it comes from the record of its key, never from a message.
+
+    `sessions` are the private sessions that it may take part in; none: any.
+    """
 
     name: str
     roles: frozenset[Caller]
     fingerprint: str
+    sessions: frozenset[str] = frozenset()
 
 
 class Call(NamedTuple):

@@ -136,6 +136,7 @@ class Relay:
             sender=sender.name,
             fingerprint=sender.fingerprint,
             roles=tuple(role for role in Role if role in sender.roles),
+            sessions=tuple(sorted(sender.sessions)),
             method=body.method,
         )
         with self._room.taken((f"from {sender.name}", f"to {body.to}"), _weight(call.blobs)):
@@ -164,7 +165,7 @@ class Relay:
                 f"'{body.sender}' has another key here than {body.fingerprint}",
                 hint="one name, one key: look at `ecnode peers list`",
             )
-        return known or Peer(body.sender, frozenset(body.roles) - {Role.CLOUD}, body.fingerprint)
+        return known or Peer(body.sender, frozenset(body.roles) - {Role.CLOUD}, body.fingerprint, frozenset(body.sessions))
 
 
 class Room:

@@ -64,6 +64,8 @@ class Rpc:
         self._asking: dict[str, int] = {}
         self._most = {lane: options.most(lane) for lane in Lane}
         self._excuses: dict[str, str] = {}
+        self._told: Value | None = None
+        self._told_packed = b""
         self._running = False
         self._beat: asyncio.Task[None] | None = None
 
@@ -94,7 +96,9 @@ class Rpc:
         link = self._links.find(peer)
         if link is None:
             raise PeerUnreachable(f"no live link to '{peer}'", hint=self._excuses.get(peer, ""))
-        note = Message(NOTE, 0, method.name, pack_value(body), (), self._clock.monotonic() + NOTE_LIFE_S)
+        if body is not self._told:  # a cloud tells a thousand members the same
+            self._told, self._told_packed = body, pack_value(body)
+        note = Message(NOTE, 0, method.name, self._told_packed, (), self._clock.monotonic() + NOTE_LIFE_S)
         check_size(note, self._most[method.lane])
         link.send(note, method.lane)
 

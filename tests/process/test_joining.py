@@ -206,6 +206,26 @@ async def test_a_member_that_sends_rubbish_three_times_is_cut_and_the_audit_says
     assert (line.name, line.fingerprint, line.reason) == ("edge-1", edge.key.fingerprint, "sends what cannot be decoded")
 
 
+async def test_an_invitation_is_in_the_record_of_a_member_and_its_neighbours_hear_of_it(founding: Founding) -> None:
+    listener, guest = founding.newcomer("edge-1"), founding.newcomer("edge-2")
+    for edge in (listener, guest):
+        await edge.register(await founding.token())
+    await listener.start("tcp://127.0.0.1:0")
+    await guest.start()
+    await listener.ups.hears("edge-2", within=10)
+    session = f"s-{7:026d}"
+    member = await founding.members.invite("edge-2", (session,))
+    assert member.sessions == (session,)
+    assert (await founding.store.members.all())[-1] == member
+    async with CLOCK.timeout(5):
+        while (peer := listener.directory.named("edge-2")) is None or peer.sessions != {session}:
+            await CLOCK.sleep(0.02)
+    await listener.ups.hears("edge-2", within=10)  # with its new record
+    line = (await founding.members.events(1))[0]
+    assert (line.name, line.event, line.reason) == ("edge-2", "invite", session)
+    assert (await founding.members.invite("edge-2", ())).sessions == ()
+
+
 async def test_what_waits_for_a_revoked_member_is_dropped_and_the_audit_says_how_much(founding: Founding) -> None:
     edge = founding.newcomer("edge-1")
     await edge.register(await founding.token())  # it is not there: what is sent waits

@@ -70,7 +70,7 @@ class Newcomer:
         founding = self._founding
         cloud = Peer("cloud-1", frozenset({Role.CLOUD}), founding.key.fingerprint)
         known = [(self._cloud_key, cloud)]
-        directory = Directory(known)
+        directory = self.directory = Directory(known)
         store = await open_store(f"sqlite:///{self.name}.db", self.folder, CLOCK)
         founding.stack.push_async_callback(store.close)
         keys = StoredKeys(store.members, CLOCK)

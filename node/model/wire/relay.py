@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeAlias
 from pydantic import StringConstraints
 
 from node.model.cluster import Role
-from node.model.member import Fingerprint, Roles
+from node.model.member import Fingerprint, Invited, Roles
 from node.model.value import Name, Value
 from node.model.wire.method import EVERY, Lane, Method
 
@@ -25,11 +25,12 @@ class RelayAsk(Value):
 
 
 class RelayGive(Value):
-    """What a member asks of you over me; name, roles and key are those that its link to me has proven. Blobs as in RelayAsk."""
+    """What a member asks of you over me; who it is, is what its link to me has proven. Blobs as in RelayAsk."""
 
     sender: Name
     fingerprint: Fingerprint
     roles: Roles
+    sessions: Invited = ()
     method: MethodName
 
 

@@ -13,12 +13,11 @@ from node.model.federated import (
     PartyName,
     PartyProgress,
     Record,
-    SessionId,
     SessionSpec,
     SessionState,
     Signature,
 )
-from node.model.value import Count, Items, Text, Value
+from node.model.value import Count, Items, SessionId, Text, Value
 from node.model.wire.method import Lane, Method
 
 PART_BYTES: Final = 1 << 20  # of one message; what is larger travels in parts

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from node.clock import Clock
@@ -160,12 +160,15 @@ class Admission:
                 yield public, peer
 
     def _fixed(self) -> Iterator[tuple[str, Peer]]:
-        return ((public, peer) for public, peer in self.policy.allowed if self.state(public) is not MemberState.REVOKED)
+        for public, peer in self.policy.allowed:
+            if self.state(public) is not MemberState.REVOKED:
+                known = self.members.get(fingerprint(public))
+                yield public, replace(peer, sessions=frozenset(known.sessions)) if known is not None else peer
 
     def _admitted(self) -> Iterator[tuple[str, Peer]]:
         for member in self.members.values():
             if member.state is MemberState.ADMITTED:
-                yield member.key, Peer(member.name, frozenset(member.roles), member.fingerprint)
+                yield member.key, _peer(member)
 
     def _one_use_keys(self) -> Iterator[tuple[str, Peer]]:
         if self.policy.admit != "allow-list":
@@ -176,3 +179,7 @@ class Admission:
     def _opens(self, token: JoinToken) -> bool:
         now = self._clock.wall()
         return now < token.expires_at and (token.used_at is None or now < token.used_at + USED_TOKEN_S)
+
+
+def _peer(member: Member) -> Peer:
+    return Peer(member.name, frozenset(member.roles), member.fingerprint, frozenset(member.sessions))

@@ -157,7 +157,8 @@ class Membership:
             waiter = _one(ref, known)
             name, roles = approval.name or waiter.name, approval.roles or waiter.roles
             self._admission.check_name(name, waiter.key)
-            changes = {"name": name, "roles": roles, "expires_at": expires}
+            sessions = waiter.sessions if approval.sessions is None else approval.sessions
+            changes = {"name": name, "roles": roles, "sessions": sessions, "expires_at": expires}
             member = await self._store.step(waiter.fingerprint, "approve", "", now, changes)
         else:
             stranger = _one(ref, [each for each in self.waiting() if each.fingerprint.startswith(_prefix(ref))])
@@ -168,7 +169,8 @@ class Membership:
                 )
             self._admission.check_name(approval.name, stranger.key)
             peer = Peer(approval.name, frozenset(approval.roles), stranger.fingerprint)
-            record = self._admission.record(stranger.key, peer, now).replace(expires_at=expires)
+            record = self._admission.record(stranger.key, peer, now)
+            record = record.replace(expires_at=expires, sessions=approval.sessions or ())
             member = await self._store.enrol(record, f"approved, knocked from {stranger.address}")
         log.info("member approved", extra={"peer": member.name, "fingerprint": member.fingerprint})
         self._admission.keep(member)
@@ -186,17 +188,33 @@ class Membership:
         self._take_away(member, "revoke", reason)
         return await self._write(member.fingerprint, "revoke", reason)
 
+    async def invite(self, ref: str, sessions: tuple[str, ...]) -> Member:
+        """Has a member take part in these private sessions only, or in any where none is named; its link begins anew.
+
+        Raises:
+            NotFound, Conflict: no admitted member, or more than one, has that ref.
+        """
+        now = self._clock.wall()
+        member = await self._store.invite(await self._recorded(ref, now), sessions, now)
+        self._admission.keep(member)
+        log.info("member invited", extra={"peer": member.name, "sessions": ", ".join(sessions) or "any"})
+        return member
+
+    async def _recorded(self, ref: str, now: float) -> str:
+        """The fingerprint of an admitted member; one of the config's has a record from now on."""
+        member = _one(ref, _named(ref, [one for one in self.members() if one.state is MemberState.ADMITTED]))
+        if member.fingerprint not in self._admission.members:
+            await self._store.enrol(member.replace(created_at=now, changed_at=now), "named in transport.allow")
+        return member.fingerprint
+
     async def drain(self, ref: str, *, drained: bool) -> Member:
         """Has a member get no new work, and what runs there moved; or the opposite.
 
         Raises:
             NotFound, Conflict: no admitted member, or more than one, has that ref.
         """
-        member = _one(ref, _named(ref, [one for one in self.members() if one.state is MemberState.ADMITTED]))
         now = self._clock.wall()
-        if member.fingerprint not in self._admission.members:  # one of the config's
-            await self._store.enrol(member.replace(created_at=now, changed_at=now), "named in transport.allow")
-        member = await self._store.drain(member.fingerprint, now, drained=drained)
+        member = await self._store.drain(await self._recorded(ref, now), now, drained=drained)
         self._admission.keep(member)
         log.info("member drained" if drained else "member takes work again", extra={"peer": member.name})
         return member

@@ -96,7 +96,13 @@ class Rosters:
 
     def _cards(self) -> tuple[Card, ...]:
         return tuple(
-            Card(name=member.name, key=member.key, roles=member.roles, address=self._addresses.get(member.name, ""))
+            Card(
+                name=member.name,
+                key=member.key,
+                roles=member.roles,
+                sessions=member.sessions,
+                address=self._addresses.get(member.name, ""),
+            )
             for member in self._admission.all()
             if member.state is MemberState.ADMITTED
         )

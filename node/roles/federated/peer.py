@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,8 +95,21 @@ class Policy:
         return self.approve == "auto" or (self.approve == "allow-list" and coordinator in self.allow)
 
 
+def check_invited(peer: Peer, session: str) -> None:
+    """Is content where the record of that peer's key lets it take part in a session.
+
+    Raises:
+        Forbidden: it names others.
+    """
+    if peer.sessions and session not in peer.sessions:
+        raise Forbidden(
+            f"'{peer.name}' may not take part in session {session}",
+            hint=f"at the cloud: ecnode peers invite {peer.name} --session {session}",
+        )
+
+
 class SessionPeer:
-    """The parties of this node."""
+    """The parties of this node. `members` gives what is known here of a node by its name."""
 
     def __init__(
         self,
@@ -111,6 +124,7 @@ class SessionPeer:
         delivery: Delivery,
         spawner: Spawner,
         clock: Clock,
+        members: Callable[[str], Peer | None] = lambda _: None,
     ) -> None:
         self._name = name
         self._key = key
@@ -122,6 +136,7 @@ class SessionPeer:
         self._delivery = delivery
         self._spawner = spawner
         self._clock = clock
+        self._members = members
         self._runs: dict[tuple[str, str], PartyRun] = {}
         self._epochs: dict[str, int] = {}
         self._begun = asyncio.Condition()
@@ -210,6 +225,7 @@ class SessionPeer:
         spec = body.spec
         if spec.coordinator != call.peer.name:
             raise Forbidden(f"{call.peer.name} is not the coordinator of session {spec.session}")
+        self._check_invited(call.peer, spec)
         signatures = await self.agreed(spec)
         if signatures:
             await self._check_keys(spec)
@@ -236,6 +252,7 @@ class SessionPeer:
         spec = session.spec
         if session.coordinator != call.peer.name:
             raise Forbidden(f"{call.peer.name} is not the coordinator of session {session.id}")
+        self._check_invited(call.peer, spec)
         signed = {each.party: each.signature for each in body.signatures}
         for party in spec.parties:
             check_spec(spec.digest, signed.get(party.name, ""), party.key)
@@ -319,8 +336,15 @@ class SessionPeer:
         keys = [key for key in self._runs if key[0] == session]
         await asyncio.gather(*(self._runs.pop(key).stop() for key in keys))
 
+    def _check_invited(self, coordinator: Peer, spec: SessionSpec) -> None:
+        """Is content where the records of all nodes of a session let them take part, as far as they are known here."""
+        nodes = {party.node for party in spec.parties}
+        for peer in (coordinator, *filter(None, map(self._members, sorted(nodes)))):
+            check_invited(peer, spec.session)
+
     def _say(self, call: Call, word: SessionSay) -> Answer[Received] | Awaitable[Answer[Received]]:
         """Hands a word on at once where that can be: a task for each would cost as much as the rest of its way here."""
+        check_invited(call.peer, word.session)
         run = self._runs.get((word.session, word.to))
         if run is not None and run.epoch == word.epoch and run.offer(word, _content(call, word, run)):
             return Answer(Received())

@@ -105,4 +105,4 @@ class Neighbours:
 
 
 def _peer(card: Card) -> Peer:
-    return Peer(card.name, frozenset(card.roles), fingerprint(card.key))
+    return Peer(card.name, frozenset(card.roles), fingerprint(card.key), frozenset(card.sessions))
