@@ -5,7 +5,7 @@ endless message grows without limit (measured: 522 MB before it was stopped by h
 received; when that runs ahead of the last complete message by far more than a message may have, at two looks in a row, the
 connection is cut. One look is not enough: complete messages may wait for a busy loop.
 
-A look costs a system call per connection. So it is taken when this process has grown, or when a second has passed.
+A look costs a system call per connection. So it is taken when this process has grown, or when a few seconds have passed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Guard:
         self._suspects.discard(descriptor)
 
     def is_due(self, now: float) -> bool:
-        """Whether it is time for a look: a second has passed, memory has grown, or somebody is under suspicion."""
+        """Whether it is time for a look: some seconds have passed, memory has grown, or somebody is under suspicion."""
         resident = int(_PAGES.read_bytes().split()[1]) * resource.getpagesize()
         if now < self._next_look and resident < self._grown_from + limits.GROWN_BYTES and not self._suspects:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import random
 import signal
@@ -18,6 +19,8 @@ from peers import FAST, Scene
 from node.roles.shared.blobs import BlobService
 from node.storage.blobs import FolderBlobs
 from node.transport.keys import Identity
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
@@ -103,6 +106,7 @@ async def through_kills(scene: Scene, folder: Path, size: int, kills: int) -> fl
     assert arrived == id
     assert list((folder / "edge" / "incoming").iterdir()) == []
     await store.close()
+    log.info("%d MiB through %d kills: %.1f %% sent again", size // MIB, kills, (blobs.figures.served - size) / size * 100)
     return (blobs.figures.served - size) / size
 
 

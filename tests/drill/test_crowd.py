@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from crowd import CLOCK, Cloud, crowd
+
+log = logging.getLogger(__name__)
 
 EDGES = 1000
 JOIN_S = 15.0
@@ -35,6 +39,7 @@ async def test_a_thousand_edges_join_and_come_back(tmp_path):
     finally:
         cloud.kill()
     found = f"{EDGES} edges: joined {joined:.1f} s, leases {leases:.0%} of a core, {memory:.0f} MiB, back {back:.1f} s"
+    log.info(found)
     assert joined <= JOIN_S, found
     assert leases <= CORE, found
     assert back <= BACK_S, found

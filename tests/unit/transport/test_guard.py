@@ -65,7 +65,7 @@ def test_a_descriptor_that_is_closed_by_now_harms_nobody(ends: tuple[socket.sock
     assert guard.check() == ()
 
 
-def test_a_look_is_due_when_a_second_has_passed_or_this_process_has_grown() -> None:
+def test_a_look_is_due_when_some_seconds_have_passed_or_this_process_has_grown() -> None:
     guard = Guard(AHEAD_BYTES)
     assert guard.is_due(100.0)
     assert not guard.is_due(100.5)
