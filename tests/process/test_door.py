@@ -284,6 +284,17 @@ async def test_a_refused_peer_says_what_to_approve_and_joins_once_it_is_enrolled
     await scene.hears("edge-3", up=True)
 
 
+async def test_at_its_usual_pace_a_refused_node_joins_within_ten_seconds_of_its_approval(scene: Scene, lines: Lines) -> None:
+    await scene.open()
+    scene.keys["edge-3"] = new_identity()
+    await scene.edge("edge-3", LinkOptions("edge-3"))
+    await lines.hears("refused: the other side has to approve this node's key")
+    scene.directory.replace(scene.records("edge-1", "edge-2", "edge-3"))
+    async with CLOCK.timeout(10):
+        while await scene.ups.get() != ("edge-3", True):
+            pass
+
+
 async def test_a_door_with_another_key_than_expected_is_not_entered(scene: Scene, lines: Lines) -> None:
     await scene.open()
     scene.key = new_identity()  # what the edge believes
