@@ -16,13 +16,14 @@ from aiohttp import web
 from pydantic import JsonValue
 
 from node.api.gate import REQUEST_ID
-from node.api.ports import Plots, Queries
+from node.api.ports import Plots, Queries, Tasks
 from node.api.reading import read_params
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import Busy, Conflict, EcnodeError, NotBuilt, NotFound, StorageFailed
 from node.model.document import to_document
 from node.model.event import EventsQuery, Topic
 from node.model.plot import PLOT_LIFE, Plot
+from node.model.task import TASK_LIFE, Task
 from node.model.video import QUERY_LIFE, Query
 from node.roles.shared.events import EventBus, encode
 
@@ -34,12 +35,14 @@ PACE: Final = 0.02  # between two writes to one listener: fifty writes a second 
 WRITE_TIMEOUT: Final = 10.0  # a listener that takes nothing for so long is gone
 SNAPSHOT_QUERIES: Final = 200  # of each state that is not final
 SNAPSHOT_PLOTS: Final = 200  # likewise
+SNAPSHOT_TASKS: Final = 200  # the same
+_LIVE_TASKS: Final = tuple(state for state in TASK_LIFE.states if state not in TASK_LIFE.terminal)
 _LIVE: Final = tuple(state for state in QUERY_LIFE.states if state not in QUERY_LIFE.terminal)
 _PLOTTING: Final = tuple(state for state in PLOT_LIFE.states if state not in PLOT_LIFE.terminal)
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Events as they come: snapshot, query, progress, plot, node, resync, end. Last-Event-ID goes on where one broke off."""
+    """Events as they come: snapshot, query, progress, plot, task, node, resync, end. Last-Event-ID tells where from."""
     door = request.app[DOOR]
     bus, queries = door.ports.events, door.ports.queries
     params = read_params(request, EventsQuery)
@@ -165,6 +168,9 @@ class _Listener:
             found["queries"] = [to_document(query) for query in await _live(queries)]
         if Topic.PLOTS in self._topics and self._ports.plots is not None:
             found["plots"] = [to_document(plot.replace(memo=None)) for plot in await _under_way(self._ports.plots)]
+        tasks = self._ports.tasks
+        if Topic.TASKS in self._topics and tasks is not None:
+            found["tasks"] = [to_document(task) for task in await _live_tasks(tasks)]
         if Topic.NODES in self._topics:
             found["nodes"] = [to_document(view) for view in self._ports.nodes.views()]
         return found
@@ -174,6 +180,10 @@ class _Listener:
         log.warning("listener cut", extra={"reason": reason})
         if self._request.transport is not None:
             self._request.transport.abort()
+
+
+async def _live_tasks(tasks: Tasks) -> list[Task]:
+    return [task for state in _LIVE_TASKS for task in await tasks.list(state, SNAPSHOT_TASKS, None)]
 
 
 async def _live(queries: Queries) -> list[Query]:

@@ -30,7 +30,7 @@ from node.roles.shared.calibration import calibrate
 from node.roles.shared.known_keys import StoredKeys
 from node.roles.shared.leases import Leases
 from node.roles.shared.neighbours import Neighbours
-from node.roles.shared.news import NodeNews, PlotNews, QueryNews
+from node.roles.shared.news import NodeNews, PlotNews, QueryNews, TaskNews
 from node.roles.shared.processes import Spawner
 from node.roles.shared.reporter import Machine, Reporter
 from node.roles.shared.service_desk import ServiceDesk
@@ -129,6 +129,7 @@ class Node:
         )
         ground.store.queries.watch(QueryNews(ground.bus))
         ground.store.orders.watch(PlotNews(ground.bus))
+        ground.store.tasks.watch(TaskNews(ground.bus))
         self._news = NodeNews(ground.bus, ground.registry, clock)
         self._leases = Leases(clock)
         self._reporter = Reporter(self._report, ground.transport, clock, config.transport.heartbeat, self._leases)

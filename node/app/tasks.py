@@ -8,11 +8,13 @@ from typing import Final, Self
 from node.app.ground import Ground
 from node.app.part import Gauge, Loops, Part
 from node.config.schema import TasksConfig
-from node.model.cluster import Role
+from node.model.cluster import NodeState, Role
 from node.model.process import Limits, SandboxLevel
 from node.roles.shared.task_controller import TaskController
+from node.roles.shared.task_environments import Packages
 from node.roles.shared.task_link import TaskLink
 from node.roles.shared.task_policy import Rules
+from node.roles.shared.task_retention import TaskRetention
 from node.roles.shared.task_runtime import Bounds, TaskRuntime
 
 FOLDER: Final = "tasks"
@@ -24,6 +26,7 @@ class TaskParts:
     """What drives tasks, and what is said of them to other nodes."""
 
     controller: TaskController
+    retention: TaskRetention
 
     @classmethod
     def make(cls, ground: Ground) -> Self:
@@ -37,17 +40,21 @@ class TaskParts:
         def edges() -> frozenset[str]:
             return frozenset(view.report.name for view in ground.registry.views() if Role.EDGE in view.report.roles)
 
-        bounds = Bounds(_limits(tasks), SandboxLevel(tasks.sandbox), tasks.network)
+        def is_silent(name: str) -> bool:
+            return ground.registry.state(name) is not NodeState.READY
+
+        packages = Packages(tasks.packages, tasks.index)
+        bounds = Bounds(_limits(tasks), SandboxLevel(tasks.sandbox), tasks.network, packages)
         runtime = TaskRuntime(ground.runner, ground.objects, config.node.data_dir / FOLDER, clock, bounds, fetch)
         link = TaskLink(config.node.name, ground.store.tasks, ground.transport, ground.delivery, clock)
-        rules = Rules(config.node.name, tasks.allow, frozenset(tasks.digests), tasks.signers, tasks.at_once, edges)
+        rules = Rules(config.node.name, tasks.allow, frozenset(tasks.digests), tasks.signers, tasks.at_once, edges, is_silent)
         controller = TaskController(ground.store.tasks, runtime, clock, rules, link)
         link.register(ground.roles, runtime, controller)
-        return cls(controller)
+        return cls(controller, TaskRetention(ground.store.tasks, runtime, clock, config.storage.keep.logs))
 
     def parts(self, loops: Loops) -> tuple[Part, ...]:
         """As `Assembled.parts`."""
-        return (loops.part("tasks", self.controller.run),)
+        return (loops.part("tasks", self.controller.run), loops.part("logs of tasks", self.retention.run))
 
     def gauges(self) -> tuple[Gauge, ...]:
         """As `Assembled.gauges`."""

@@ -13,7 +13,9 @@ from node.journal import plain
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C, or until the query of --query ends.")
-@click.option("--topics", metavar="WORDS", default="", help="queries, plots, nodes, or several with commas; default: all.")
+@click.option(
+    "--topics", metavar="WORDS", default="", help="queries, plots, tasks, nodes, or several with commas; default: all."
+)
 @click.option("--query", metavar="REF", help="Only this query.")
 @output_option
 @pass_settings

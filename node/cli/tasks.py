@@ -56,6 +56,7 @@ def tasks() -> None:
     help="A file that the task finds in data/; may be repeated.",
 )
 @click.option("--entry", default=SCRIPT, help="The file of an archive that is run.")
+@click.option("--require", "packages", metavar="PACKAGE", multiple=True, help="A package that it imports; may be repeated.")
 @click.option("--attempts", type=click.IntRange(1, 100), default=1, help="How often it may be tried.")
 @click.option("--safe", is_flag=True, help="May be tried again also when nobody saw how it ended.")
 @click.option("--wall", type=click.FloatRange(min=0.001), help="Seconds that it may take.")
@@ -77,6 +78,7 @@ def submit(  # noqa: PLR0917 - click passes them by name
     wall: float | None,
     node: str | None,
     key: Path | None,
+    packages: tuple[str, ...],
     *,
     safe: bool,
     detach: bool,
@@ -88,6 +90,7 @@ def submit(  # noqa: PLR0917 - click passes them by name
         "args": list(arguments),
         "config": {**(_config(config) if config else {}), **_pairs(pairs)},
         "retry": {"attempts": attempts, "safe": safe},
+        "requirements": list(packages),
         "limits": {} if wall is None else {"wall_s": wall},
     }
     if node is not None:

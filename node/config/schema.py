@@ -187,8 +187,11 @@ class KeepConfig(Section):
         le=10 * 366 * 86400,
         description="Age at which results of queries are deleted; the newest one of each query stays.",
     )
-    logs: Annotated[Duration, unbuilt(0.0, "no log is deleted by age yet, leave it away")] = Field(
-        0.0, description="Age at which logs are deleted; not built into this release."
+    logs: Duration = Field(
+        14 * 86400.0,
+        ge=60,
+        le=10 * 366 * 86400,
+        description="Time after its end at which what a task has said is deleted; its record stays.",
     )
     bundles: Annotated[Duration, unbuilt(0.0, "no bundle is deleted by age yet, leave it away")] = Field(
         0.0, description="Age at which bundles are deleted; not built into this release."
@@ -320,6 +323,10 @@ class TasksConfig(Section):
         "is always used: L1 limits, L2 also Landlock and a filter of system calls, L3 also namespaces by bubblewrap.",
     )
     network: StrictBool = Field(False, description="Whether a task that asks for the network gets it.")
+    packages: StrictBool = Field(False, description="Whether tasks may ask for packages, which pip installs here as wheels.")
+    index: str = Field(
+        "", max_length=2000, description="Whence they come: URL of an index or a folder of wheels; empty: pip's."
+    )
     cpu: Annotated[Duration, Field(ge=0)] = Field(0.0, description="CPU time of each process of a task; 0: no limit.")
     wall: Annotated[Duration, Field(ge=0)] = Field(0.0, description="Time from its start to its end; 0: no limit.")
     memory: Annotated[Size, Field(ge=0)] = Field(4 * 2**30, description="Memory of a task; 0: no limit.")

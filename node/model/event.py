@@ -17,6 +17,7 @@ class Topic(Word):
     QUERIES = "queries"
     NODES = "nodes"
     PLOTS = "plots"
+    TASKS = "tasks"
 
 
 _WORDS: Final = "|".join(Topic)

@@ -33,9 +33,14 @@ DATA_MOST: Final = 64
 ARTIFACTS_MOST: Final = 256
 ATTEMPTS_MOST: Final = 100
 CONFIG_KEYS_MOST: Final = 1000
+REQUIREMENTS_MOST: Final = 64
 
 Argument: TypeAlias = Annotated[str, StringConstraints(max_length=8192, pattern=r"^[^\x00]*$")]
 Arguments: TypeAlias = Annotated[Items[Argument], Field(max_length=ARGUMENTS_MOST)]
+# A package by name with its extras and versions, as pip takes it: no path, no URL, no option.
+Requirement: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9._\-\[\], <>=!~*+]{0,200}$")
+]
 Labels: TypeAlias = Annotated[dict[Text, Text], Field(max_length=64)]
 
 
@@ -102,7 +107,8 @@ class TaskSpec(Value):
     """What one revision does: exactly one of `script`, `bundle` and `command`.
 
     `bundle` is the blob of a script, or of a zip or tar archive; `entry` is the file in an archive that is run. `config` is
-    found as `config.json` in the task's folder. `signature` covers the script or bundle and `entry`, see `tasks.signers`.
+    found as `config.json` in the task's folder. `requirements` are packages that the script imports. `signature` covers the
+    script or bundle and `entry`, see `tasks.signers`.
     """
 
     script: Annotated[str, StringConstraints(max_length=SCRIPT_MOST)] | None = None
@@ -116,6 +122,7 @@ class TaskSpec(Value):
     retry: Retry = Retry()
     sandbox: SandboxLevel | None = None
     network: StrictBool = False
+    requirements: Annotated[Items[Requirement], Field(max_length=REQUIREMENTS_MOST)] = ()
     signature: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")] | None = None
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from node.model.value import new_id
 from node.roles.shared.runner.probe import Ladder
 from node.roles.shared.runner.runner import Runner
 from node.roles.shared.task_controller import TaskController
+from node.roles.shared.task_environments import Packages
 from node.roles.shared.task_link import TaskLink
 from node.roles.shared.task_policy import Rules
 from node.roles.shared.task_runtime import Bounds, TaskRuntime
@@ -47,13 +48,14 @@ class Desk:
         self.root = root
         self.rules = rules
         self.told = told
+        self.packages = Packages()
 
     async def live(self, *, drive: bool = True) -> Desk:
         self.store: Store = await open_store("sqlite:///node.db", self.root, CLOCK)
         self.blobs = FolderBlobs(self.root / "objects", CLOCK)
         await self.blobs.start()
         self.runner = Runner(CLOCK)
-        self.runtime = TaskRuntime(self.runner, self.blobs, self.root / "tasks", CLOCK, Bounds())
+        self.runtime = TaskRuntime(self.runner, self.blobs, self.root / "tasks", CLOCK, Bounds(packages=self.packages))
         self.runtime._ladder = Ladder(SandboxLevel.L1, {})  # the ladder has tests of its own
         link = cast("TaskLink | None", self.told)
         if self.told is not None:

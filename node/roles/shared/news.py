@@ -1,4 +1,4 @@
-"""Which changes of queries, plots and nodes are told to listeners, and in which words?"""
+"""Which changes of queries, plots, tasks and nodes are told to listeners, and in which words?"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from node.model.cluster import NodeReport, NodeState
 from node.model.document import to_document, write_document
 from node.model.event import Topic
 from node.model.plot import PLOT_LIFE, Plot
+from node.model.task import TASK_LIFE, Task
 from node.model.video import QUERY_LIFE, Query
 from node.roles.shared.events import EventBus
 from node.roles.shared.registry import Registry
@@ -44,6 +45,17 @@ class PlotNews:
         """What a store's watcher hears."""
         last = plot.state in PLOT_LIFE.terminal
         self._bus.publish(Topic.PLOTS, "plot", plot.id, write_document(plot.replace(memo=None)), last=last)
+
+
+class TaskNews:
+    """Tells of every task that was made or changed."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+
+    def __call__(self, task: Task) -> None:
+        """What a store's watcher hears."""
+        self._bus.publish(Topic.TASKS, "task", task.id, write_document(task), last=task.state in TASK_LIFE.terminal)
 
 
 class NodeNews:

@@ -31,6 +31,7 @@ from node.storage.tasks import NOTE, REASON_MOST, Step, Tasks, after_step
 
 log = logging.getLogger(__name__)
 
+LOOK_S: Final = 5.0  # between two looks at whether a node is there
 AGAIN_S: Final = 1.0  # after the disk refused, or no process could be started
 STOP_GRACE: Final = 5.0
 NOTES_KEPT: Final = 100  # lines of a script's own, of one attempt
@@ -274,8 +275,15 @@ class TaskController:
             except Unavailable as error:
                 log.warning("a task waits", extra={"task": id, "reason": error.message})
                 with suppress(EcnodeError):  # the store may be what is unavailable
-                    await self._store.note(id, reason=error.message[:REASON_MOST])
+                    await self._explain(task, error.message)
                 await self._clock.sleep(AGAIN_S)
+
+    async def _explain(self, task: Task, reason: str) -> None:
+        """Says why a task waits, here and where it came from."""
+        if reason[:REASON_MOST] != task.reason:
+            after = await self._store.note(task.id, reason=reason[:REASON_MOST])
+            if self._is_foreign(task):
+                await self._report("wait", after)
 
     def _is_foreign(self, task: Task) -> bool:
         return task.origin != self._rules.name and self._link is not None
@@ -322,14 +330,23 @@ class TaskController:
         if not ordered:
             await link.order(task, await self._movable(await self._store.spec(task.id)))
             self._ordered[task.id] = "start"
-            if not task.attempt:
-                await self._store.note(task.id, reason=f"sent to {task.node}")
         if wanted == "stop" and ordered != "stop":
             await link.order_stop(task)
             self._ordered[task.id] = "stop"
         known = await self._store.get(task.id)
         if (known.state, known.stopping) == (task.state, task.stopping):
-            await bell.wait()
+            await self._hear(known, bell)
+
+    async def _hear(self, task: Task, bell: asyncio.Event) -> None:
+        """Waits for news of a task on another node; one that has not begun says meanwhile whether that node is there."""
+        while not bell.is_set():
+            silent = self._rules.is_silent(task.node)
+            reason = f"{task.node} is silent, the task begins when it is back" if silent else f"sent to {task.node}"
+            if task.state is TaskState.CREATED and not task.attempt and task.reason != reason:
+                task = await self._store.note(task.id, reason=reason)
+            with suppress(TimeoutError):
+                async with self._clock.timeout(LOOK_S):
+                    await bell.wait()
 
     async def _movable(self, spec: TaskSpec) -> TaskSpec:
         """The same, with its script as a blob: a message carries less than a script may be."""
@@ -418,7 +435,7 @@ class TaskController:
 
     async def _wait_for_a_place(self, task: Task) -> None:
         if self._places.locked():
-            await self._store.note(task.id, reason=f"waits for a place: {self._rules.at_once} tasks run here")
+            await self._explain(task, f"waits for a place: {self._rules.at_once} tasks run on {self._rules.name}")
         async with self._places:
             attempt = Attempt(task.id, task.revision, task.attempt, await self._spec(task))
             await self._launch(task, attempt, Step("start"))

@@ -15,7 +15,7 @@ from node.model.task import TaskSpec
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Who may run code here, and how much of it at once. `signers` are public keys, of Ed25519 in hexadecimal."""
+    """Who may run code here, how much of it at once, and which edges there are. `signers` are public keys of Ed25519."""
 
     name: str
     allow: str = "any"
@@ -23,6 +23,7 @@ class Rules:
     signers: tuple[str, ...] = ()
     at_once: int = 64
     edges: Callable[[], Collection[str]] = tuple
+    is_silent: Callable[[str], bool] = lambda _: False
 
 
 def permit(rules: Rules, spec: TaskSpec) -> None:

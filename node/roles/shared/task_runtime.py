@@ -28,6 +28,7 @@ from node.roles.shared import task_logs
 from node.roles.shared.runner.probe import Ladder, interpreter_paths, probe
 from node.roles.shared.runner.runner import Program, Run, Runner
 from node.roles.shared.runner.sandbox import Box
+from node.roles.shared.task_environments import Environments, Packages
 from node.storage.blobs import BlobStore
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ WORK: Final = "work"
 ARTIFACTS: Final = "artifacts"
 SCRIPT: Final = "main.py"
 HEAD_BYTES: Final = 512
+ENVIRONMENTS: Final = "environments"  # beside the tasks' folders, whose names begin with t-
 NOTES_READ: Final = 256 * 1024
 ARTIFACT_BYTES_MOST: Final = 8 * 2**30
 
@@ -65,6 +67,7 @@ class Bounds:
     limits: Limits = field(default_factory=Limits)
     level: SandboxLevel = SandboxLevel.L1
     network: bool = False
+    packages: Packages = field(default_factory=Packages)
 
 
 Fetch: TypeAlias = Callable[[str, str], Awaitable[object]]
@@ -83,6 +86,7 @@ class TaskRuntime:
         self._root = root
         self._clock = clock
         self._bounds = bounds
+        self._environments = Environments(runner, root / ENVIRONMENTS, clock, bounds.packages)
         self._ladder: Ladder | None = None
         self._probing = asyncio.Lock()
 
@@ -111,6 +115,8 @@ class TaskRuntime:
             )
         if spec.network and not self._bounds.network:
             raise Forbidden("tasks get no network here", hint="tasks.network = true allows it to those that ask for it")
+        if spec.requirements and not self._bounds.packages.allowed:
+            raise Forbidden("no packages are installed for tasks here", hint="tasks.packages = true allows it")
 
     async def has(self, spec: TaskSpec) -> None:
         """Refuses a task whose blobs are not here: NotFound."""
@@ -138,12 +144,14 @@ class TaskRuntime:
         """Makes the attempt's folder with everything in it; harmless when repeated.
 
         Raises:
-            Rejected: the bundle is none.
+            Rejected: the bundle is none, or its packages cannot be installed.
             Unavailable: the disk or the blobs refuse.
         """
         folder = self.folder(attempt)
         if (folder / WORK).exists():
             return
+        if attempt.spec.requirements:
+            await self._environments.make(attempt.spec.requirements, await self.ladder())
         if attempt.source:
             for blob in _blobs_of(attempt.spec):
                 await self.fetch(blob, attempt.source)
@@ -186,6 +194,7 @@ class TaskRuntime:
         work = folder / WORK
         entry = spec.entry if spec.bundle is not None and (work / spec.entry).is_file() else SCRIPT
         argv = list(spec.command) or [sys.executable, entry]
+        packages = (str(self._environments.path(spec.requirements)),) if spec.requirements else ()
         return Program(
             folder=folder,
             argv=[*argv, *spec.args],
@@ -193,9 +202,15 @@ class TaskRuntime:
             output=folder / OUTPUT,
             notes=folder / NOTES,
             watched=work,
-            environment=_environment(attempt, work),
+            environment={**_environment(attempt, work), **({"PYTHONPATH": packages[0]} if packages else {})},
             limits=spec.limits.within(self._bounds.limits),
-            box=Box(ladder.level.value, interpreter_paths(), (str(work),), spec.network and self._bounds.network, ladder.etc),
+            box=Box(
+                ladder.level.value,
+                (*interpreter_paths(), *packages),
+                (str(work),),
+                spec.network and self._bounds.network,
+                ladder.etc,
+            ),
         )
 
     async def artifacts(self, attempt: Attempt) -> tuple[Artifact, ...]:
@@ -224,6 +239,14 @@ class TaskRuntime:
         for name in (WORK, f"{WORK}.new"):
             if (folder / name).exists():
                 await asyncio.to_thread(shutil.rmtree, folder / name, ignore_errors=True)
+
+    async def kept(self) -> tuple[str, ...]:
+        """The tasks that have a folder here."""
+        return await asyncio.to_thread(_task_folders, self._root)
+
+    async def forget(self, task: str) -> None:
+        """Deletes a task's folder with its logs."""
+        await asyncio.to_thread(shutil.rmtree, self._root / task, ignore_errors=True)
 
     async def sweep(self, live: Iterable[str]) -> None:
         """Clears what tasks that are over have left, where a kill came before `clear`."""
@@ -321,9 +344,15 @@ def _last_lines(path: Path, most: int) -> tuple[str, ...]:
     return tuple(lines[-most:])
 
 
+def _task_folders(root: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.name for path in root.iterdir() if path.name.startswith("t-"))
+    except FileNotFoundError:
+        return ()
+
+
 def _sweep(root: Path, live: frozenset[str]) -> None:
-    with suppress(FileNotFoundError):
-        for task in root.iterdir():
-            if task.name not in live and task.name.startswith("t-"):
-                for work in task.glob(f"*/{WORK}*"):
-                    shutil.rmtree(work, ignore_errors=True)
+    for task in _task_folders(root):
+        if task not in live:
+            for work in (root / task).glob(f"*/{WORK}*"):
+                shutil.rmtree(work, ignore_errors=True)

@@ -260,7 +260,7 @@ def test_a_newer_format_is_refused_with_the_way_out() -> None:
         ("http.dashboard=true", "leave it false"),
         ('http.tls={"cert": "a", "key": "b"}', "put a proxy"),
         ("storage.objects=s3://bucket", "name a folder below data_dir"),
-        ('storage.keep={"logs": "14d"}', "no log is deleted"),
+        ('storage.keep={"bundles": "14d"}', "no bundle is deleted"),
         ("cloud.max_tasks=65", "tasks.at_once"),
         ("edge.limits.cpu=150%", "service unit"),
         ("services.face_detection.device=cuda", "'cpu' is"),
