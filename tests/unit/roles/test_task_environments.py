@@ -4,10 +4,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tasking import Desk
 
-from node.errors import Forbidden, Invalid
-from node.model.document import from_document
+from node.errors import Forbidden
 from node.model.task import TaskRequest
 from node.roles.shared.task_environments import Packages
 from node.roles.shared.task_policy import Rules
@@ -50,5 +50,5 @@ async def test_packages_are_refused_where_the_node_does_not_say_that_it_installs
 
 @pytest.mark.parametrize("name", ["--index-url=http://x", "-e .", "./wheel.whl", "x @ http://x/x.whl", "git+https://x/x", ""])
 def test_a_requirement_is_a_name_and_no_option_path_or_url(name: str) -> None:
-    with pytest.raises(Invalid):
-        from_document(TaskRequest, {"script": "pass", "requirements": [name]})
+    with pytest.raises(ValidationError):
+        TaskRequest(script="pass", requirements=(name,))
