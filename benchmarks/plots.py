@@ -108,7 +108,7 @@ def bare(folder: Path, ksize: int, stripe: int) -> tuple[float, float]:
     order = [places, [keys.memo.hex(), keys.plot_id.hex()], [BUFFER_MIB, 0, stripe, 1, False]]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), CLOCK.monotonic()
     with (folder / "log").open("wb") as log:
-        subprocess.run([sys.executable, "-P", "-c", BARE, json.dumps(order)], check=True, stdout=log)
+        subprocess.run([sys.executable, "-P", "-c", BARE, json.dumps(order)], check=True, stdout=log, start_new_session=True)
     wall, after = CLOCK.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     shutil.rmtree(folder)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

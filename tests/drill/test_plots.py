@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -42,11 +42,12 @@ def small_disk(path: Path, mib: int) -> Iterator[Path]:
 
 
 def fill(path: Path, left: int = 0) -> Path:
-    """Takes all room of a disk but `left` bytes."""
+    """Takes all room of a disk but `left` bytes, while others may write to it too."""
     ballast = path / "ballast"
-    room = os.statvfs(path)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, room.f_bavail * room.f_frsize - left))
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(64 * 1024)):
+            pass
+    os.truncate(ballast, max(0, ballast.stat().st_size - left))
     return ballast
 
 
