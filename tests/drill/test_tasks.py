@@ -1,4 +1,4 @@
-"""Tasks under rough treatment: a kill storm, full disks, a hundred that are found again, a thousand that leave nothing."""
+"""Tasks under rough treatment: a kill storm, full disks under work and blobs, a hundred that are found again, a thousand that leave nothing."""
 
 from __future__ import annotations
 
@@ -189,27 +189,4 @@ async def test_a_full_disk_under_the_blobs_refuses_uploads_and_nothing_else(tmp_
         assert (task.state, await desk.log(task.id)) == ("finished", "done\n")
         ballast.unlink()
         assert (await desk.blobs.put(tmp_path / "rows")).size == 2**20
-        await desk.die()
-
-
-@pytest.mark.drill
-async def test_a_full_disk_under_the_database_accepts_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "data") as ballast:
-        desk = await Desk(tmp_path / "data", Rules("cloud-1")).live()
-        go = tmp_path / "go"
-        task = await desk.submit(f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nprint('done')")
-        await desk.until(task.id, "running")
-        fill(ballast)
-        with pytest.raises(StorageFailed):
-            for _ in range(50):  # a page or two may be free in the database itself
-                await desk.submit("pass")
-        refused = {each.id for each in await desk.store.tasks.live()}
-        go.touch()
-        run = desk.controller._runs[task.id]
-        await run.wait()
-        ballast.unlink()
-        async with CLOCK.timeout(RECOVERY_S + 5):
-            assert (await desk.until(task.id)).state == "finished"
-            for id in refused - {task.id}:
-                await desk.until(id)
         await desk.die()
