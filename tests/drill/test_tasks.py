@@ -1,4 +1,4 @@
-"""Tasks under rough treatment: a kill storm, full disks under work and blobs, a hundred that are found again, a thousand that leave nothing."""
+"""Tasks under rough treatment: a kill storm, full disks, a hundred that are found again, a thousand that leave nothing."""
 
 from __future__ import annotations
 
