@@ -99,7 +99,7 @@ class Tree:
         if self.cgroup:
             with suppress(OSError), open(f"{self.cgroup}/cgroup.procs", "rb") as file:  # noqa: PTH123 - in a fork
                 return [int(line) for line in file]
-        return descendants(self._shim)
+        return descendants(self._shim) if self._shim else []  # a run without a shim whose cgroup has gone has nobody left
 
     @property
     def dear(self) -> bool:
