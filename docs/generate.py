@@ -23,6 +23,7 @@ from node.lifecycle import LifeCycle, S
 from node.model.cluster import Role
 from node.model.member import MEMBER_LIFE
 from node.model.plot import PLOT_LIFE, STOP_LIFE
+from node.model.project import INSTANCE_LIFE, PROJECT_LIFE
 from node.model.value import Value
 from node.model.video import QUERY_LIFE
 from node.model.wire import METHODS
@@ -99,7 +100,9 @@ transaction with an event row.
 {_life(QUERY_LIFE)}
 {_life(MEMBER_LIFE)}
 {_life(PLOT_LIFE)}
-{_life(STOP_LIFE)}"""
+{_life(STOP_LIFE)}
+{_life(PROJECT_LIFE)}
+{_life(INSTANCE_LIFE)}"""
 
 
 def errors() -> str:

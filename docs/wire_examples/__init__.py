@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from node.model.value import Value
-from wire_examples import blob, compute, delivery, job, link, member, plot, relay, session, task
+from wire_examples import blob, compute, console, delivery, job, link, member, plot, relay, session, task
 
 EXAMPLES: Final[Mapping[str, tuple[Value, Value]]] = {
     name: pair
-    for noun in (member, link, compute, job, plot, delivery, blob, relay, session, task)
+    for noun in (member, link, compute, job, plot, delivery, blob, relay, session, task, console)
     for name, pair in noun.EXAMPLES.items()
 }

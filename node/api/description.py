@@ -23,7 +23,7 @@ from node import __version__
 from node.api.answer import encode
 from node.api.compat import GROUPS
 from node.api.examples import EXAMPLES
-from node.api.problem import TASKS_GROUP, OriginalFailure, OriginalReply, ProblemDetails
+from node.api.problem import ConsoleFailure, OriginalFailure, OriginalReply, ProblemDetails, failure_of
 from node.api.repeats import HEADER, KEY
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import EcnodeError, Stale
@@ -85,7 +85,8 @@ _IN_QUERY: Final = "The same token; the originals' routes take it here as well, 
 
 def _models(routes: Sequence[Route]) -> set[type[Value]]:
     used = (model for route in routes for model in (route.body, route.params, route.reply))
-    return {ProblemDetails, OriginalFailure, OriginalReply, *(model for model in used if model is not None)}
+    shapes: set[type[Value]] = {ProblemDetails, OriginalFailure, OriginalReply, ConsoleFailure}
+    return {*shapes, *(model for model in used if model is not None)}
 
 
 def _tell_moments(schema: Document) -> None:
@@ -183,9 +184,8 @@ def _responses(route: Route) -> Document:
 
 
 def _failure(route: Route) -> Document:
-    if route.group:
-        return {"application/json": {"schema": _ref(OriginalReply if route.group == TASKS_GROUP else OriginalFailure)}}
-    return {"application/problem+json": {"schema": _ref(ProblemDetails)}}
+    kind = "application/json" if route.group else "application/problem+json"
+    return {kind: {"schema": _ref(failure_of(route.group))}}
 
 
 def refusals(route: Route) -> frozenset[int]:

@@ -15,6 +15,24 @@ from node.api.compat.bodies import (
     SyncResult,
     UpdatePlan,
 )
+from node.api.compat.efls_bodies import (
+    InstanceUpdate,
+    LogIn,
+    NewProject,
+    NewProjectTask,
+    NewResource,
+    NewUser,
+    Operation,
+    PeerInstance,
+    PeerProject,
+    PeerProjectConfig,
+    PeerStatus,
+    PeerTask,
+    ProjectTaskUpdate,
+    ProjectUpdate,
+    ResourceUpdate,
+    UserUpdate,
+)
 from node.api.compat.pai import CreateTask
 from node.api.compat.tasks import OriginalTask
 from node.api.inputs import ServiceInput
@@ -23,6 +41,14 @@ from node.model.document import BlobPull, Document, PlanChoice
 from node.model.federated import DatasetRequest, Refusal, SessionRequest
 from node.model.member import Approval, Invitation, JoinTokenRequest, KeyChange, NodeChange
 from node.model.plot import PlotChange, PlotRequest
+from node.model.project import (
+    InstanceRequest,
+    ProjectChange,
+    ProjectRequest,
+    ProjectTaskChange,
+    ProjectTaskRequest,
+    ResourceRequest,
+)
 from node.model.source import SourceRequest
 from node.model.task import TaskChange, TaskRequest, TaskSpec
 from node.model.value import Value
@@ -34,6 +60,10 @@ _SUBMITTED: Final[Document] = {
     "pipeline": ["face_detection", "face_alignment"],
     "user_constraint": {"delay": 0.3, "accuracy": 0.85},
 }
+
+_ID: Final = "0f7a3c5b9d1e4f60a2b4c6d8e0f1a3b5"
+_CONSOLE: Final = "http://bank-b.example:7480/compat/efls"
+_ALIGN: Final[Document] = {"role": "feature_client", "dataset": "cells", "output": "aligned"}
 
 EXAMPLES: Final[Mapping[type[Value], Document]] = {
     QueryRequest: {
@@ -130,6 +160,35 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
         "alignment": {"min_intersection": 1000},
         "training": {"steps": 400, "batch_size": 256, "learning_rate": 0.3, "test_every": 50},
     },
+    ProjectRequest: {"name": "cells", "peer_url": _CONSOLE, "config": {"producer": "third"}},
+    ProjectChange: {"config": {"producer": "third"}},
+    ProjectTaskRequest: {"name": "align", "kind": "sample", "token": "a word that both sides know", "config": _ALIGN},
+    ProjectTaskChange: {"config": _ALIGN},
+    InstanceRequest: {"task": "align"},
+    ResourceRequest: {"name": "script", "uri": "ecnode://objects/train.py"},
+    PeerProject: {"peer_id": _ID, "peer_url": _CONSOLE, "peer_config": '{"node": "bank-b"}'},
+    PeerProjectConfig: {"peer_config": '{"producer": "third"}'},
+    PeerTask: {"token": "a word that both sides know", "version": "20261201093000", "task_root": True},
+    PeerInstance: {"task_peer_id": _ID},
+    PeerStatus: {"status": 3},
+    NewProject: {"name": "cells", "peer_url": _CONSOLE, "config": {"producer": "third"}},
+    ProjectUpdate: {"config": {"producer": "third"}, "need_sync": True},
+    NewProjectTask: {
+        "project_id": _ID,
+        "name": "align",
+        "type": 0,
+        "task_root": True,
+        "token": "a word that both sides know",
+        "config": _ALIGN,
+    },
+    ProjectTaskUpdate: {"config": _ALIGN},
+    InstanceUpdate: {"comment": "the run of May"},
+    Operation: {"operation": 0},
+    NewResource: {"task_intra_id": _ID, "name": "script", "uri": "ecnode://objects/train.py"},
+    ResourceUpdate: {"comment": "the script of May"},
+    NewUser: {"name": "ada", "password": "correct horse battery staple", "role": 2},
+    UserUpdate: {"origin_password": "correct horse battery staple", "password": "another horse entirely"},
+    LogIn: {"name": "ada", "password": "correct horse battery staple"},
     KeyChange: {"switch": False},
     NodeChange: {"drained": True},
     Approval: {"name": "edge-1", "roles": ["edge"]},

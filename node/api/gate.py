@@ -151,7 +151,8 @@ def _check_origin(request: web.Request) -> None:
 
 
 async def _admit(request: web.Request, door: Door, settings: HttpSettings, here: Mounted) -> Caller:
-    """Who asks, by `Authorization: Bearer …`; on the originals' routes `?token=…` is taken as well.
+    """Who asks, by `Authorization: Bearer …`; on the originals' routes `?token=…` is taken as well, on
+    those of the console the cookie of its log-in.
 
     Callers of this machine need no token where `http.auth` is `loopback`, or where the group of the route is open to them.
 
@@ -164,6 +165,8 @@ async def _admit(request: web.Request, door: Door, settings: HttpSettings, here:
     scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if here.group and not scheme and "token" in request.query:
         scheme, given = "bearer", request.query["token"]
+    if here.group == problem.CONSOLE_GROUP and not scheme and "token" in request.cookies:
+        scheme, given = "bearer", request.cookies["token"]  # of the original's log-in; pages of other origins were refused
     if scheme.lower() != "bearer":
         raise Unauthorized("this needs a token", hint="send Authorization: Bearer …, or --token-file on the command line")
     caller = await door.keyring.find(given.strip())

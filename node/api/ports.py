@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import JsonValue
 
@@ -38,6 +38,9 @@ from node.model.wire.compute import StageCall
 from node.model.wire.plot import PlotLogReply, PlotLogRequest
 from node.roles.shared.events import EventBus
 from node.storage.blobs import BlobStore
+
+if TYPE_CHECKING:  # its signatures cost a node that has no console seven MiB
+    from node.roles.federated.console.console import Console
 
 
 class HttpSettings(Protocol):
@@ -422,7 +425,8 @@ class Ports:
     """Everything behind the door; `queries`, `tasks`, `plots` and `members` are None on a node without the role cloud.
 
     Without `tokens` only the node's own token opens it, without `answers` idempotency keys mean nothing,
-    without `events` nobody can listen, without `blobs` nothing is stored; only an edge has `sources`.
+    without `events` nobody can listen, without `blobs` nothing is stored; only an edge has `sources`, only the role federated
+    a `console`, whose original routes stand below `console_prefix` as well.
     """
 
     queries: Queries | None
@@ -441,3 +445,5 @@ class Ports:
     datasets: DatasetShelf | None = None
     plots: Plots | None = None
     sources: Sources | None = None
+    console: Console | None = None
+    console_prefix: str = ""

@@ -63,7 +63,30 @@ class OriginalReply(Value):
     request_id: str
 
 
+class ConsoleFailure(Value):
+    """How the routes of the original console tell a failure: in its envelope, with its numbers; the rest of it is ours."""
+
+    data: dict[str, str] = {}
+    message: str
+    http_code: int
+    rsp_code: int
+    code: str
+    hint: str
+    errors: tuple[Fault, ...]
+    request_id: str
+
+
 TASKS_GROUP: Final = "tasks"  # of the originals' routes; its clients read `code` and `msg`
+CONSOLE_GROUP: Final = "efls"  # its clients read the envelope
+_SHAPES: Final[Mapping[str, type[Value]]] = {"": ProblemDetails, TASKS_GROUP: OriginalReply, CONSOLE_GROUP: ConsoleFailure}
+_RSP_CODES: Final[Mapping[int, int]] = {401: 7, 403: 7, 404: 5, 409: 6, 412: 6}
+_RSP_INVALID: Final = 3
+_RSP_INTERNAL: Final = 13
+
+
+def failure_of(group: str) -> type[Value]:
+    """The shape of a failure on the routes of a group of originals'; of no group, of the native API."""
+    return _SHAPES.get(group, OriginalFailure)
 
 
 def respond(
@@ -78,10 +101,23 @@ def respond(
     whose shape it has.
     """
     status = status or error.status
+    if original == CONSOLE_GROUP and status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        status = HTTPStatus.BAD_REQUEST  # the original has no other word for it
     faults = tuple(Fault(path=fault.path, message=fault.message) for fault in error.problems[:MAX_PROBLEMS])
     body: Value
     if original == TASKS_GROUP:
         body = OriginalReply(code=status, msg=error.message, hint=error.hint, errors=faults, request_id=request_id)
+    elif original == CONSOLE_GROUP:
+        rsp_code = _RSP_CODES.get(status, _RSP_INVALID if status < HTTPStatus.INTERNAL_SERVER_ERROR else _RSP_INTERNAL)
+        body = ConsoleFailure(
+            message="; ".join((error.message, *map(str, error.problems[:MAX_PROBLEMS]))),
+            http_code=status,
+            rsp_code=rsp_code,
+            code=error.code,
+            hint=error.hint,
+            errors=faults,
+            request_id=request_id,
+        )
     elif original:
         body = OriginalFailure(error=error.message, code=error.code, hint=error.hint, errors=faults, request_id=request_id)
     else:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from node.api import (
     nodes,
     peers,
     plots,
+    projects,
     queries,
     repeats,
     results,
@@ -36,7 +39,7 @@ from node.api import (
 )
 from node.api.answer import Fresh
 from node.api.callers import Keyring
-from node.api.compat import PAI, TALENT, TASKS, VIDEO, pai, talent, video
+from node.api.compat import EFLS, PAI, TALENT, TASKS, VIDEO, efls, efls_peers, efls_users, pai, talent, video
 from node.api.compat import tasks as original_tasks
 from node.api.connections import Connections
 from node.api.polls import Polls
@@ -64,8 +67,15 @@ ROUTES: Final[tuple[Route, ...]] = (
     *peers.ROUTES,
     *events.ROUTES,
     *sessions.ROUTES,
+    *projects.ROUTES,
 )
-_ORIGINALS: Final = ((VIDEO, video.ROUTES), (PAI, pai.ROUTES), (TALENT, talent.ROUTES), (TASKS, original_tasks.ROUTES))
+_ORIGINALS: Final = (
+    (VIDEO, video.ROUTES),
+    (PAI, pai.ROUTES),
+    (TALENT, talent.ROUTES),
+    (TASKS, original_tasks.ROUTES),
+    (EFLS, (*efls_peers.ROUTES, *efls_users.ROUTES, *efls.ROUTES)),
+)
 DESCRIBED: Final = (
     *ROUTES,
     *(replace(route, path=group.always + route.path) for group, routes in _ORIGINALS for route in routes),
@@ -73,6 +83,7 @@ DESCRIBED: Final = (
 STOP_TIMEOUT: Final = 0.8  # for requests under way; the framework waits it twice at the most, the promise is 2 s
 KEEPALIVE: Final = 30.0
 MIN_TOKEN: Final = 16
+_HOLE: Final = re.compile(r"{\w+(?::[^}]*)?}")
 
 
 class HttpServer:
@@ -159,6 +170,9 @@ class HttpServer:
             for prefix in group.prefixes
             for route in routes
         ]
+        _check_claims(originals)
+        if below := self._door.ports.console_prefix:
+            originals += [(route, below) for group, routes in _ORIGINALS if group is EFLS for route in routes]
         for route, prefix in [*((route, "") for route in DESCRIBED), *originals]:
             objects = _mount(application, route, prefix + route.path, seen)
             mounted.update(dict.fromkeys(objects, gate.Mounted(route.scope, prefix + route.path, route.group)))
@@ -180,6 +194,20 @@ def _mount(application: web.Application, route: Route, path: str, seen: repeats.
     methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
     handler = seen.once(route) if route.method == "POST" else route.handler
     return tuple(application.router.add_route(method, path, handler) for method in methods)
+
+
+def _check_claims(mounted: Sequence[tuple[Route, str]]) -> None:
+    """Two originals may have meant different things by one path."""
+    owners: dict[tuple[str, str], str] = {}
+    for route, prefix in mounted:
+        path = _HOLE.sub("{}", prefix + route.path)
+        owner = owners.setdefault((route.method, path), route.group)
+        if owner != route.group:
+            raise _invalid(
+                "http.compat",
+                f"'{owner}' and '{route.group}' both claim {route.method} {prefix + route.path} at the root: name one of them,"
+                " the other stands under /compat always",
+            )
 
 
 def split(address: str) -> tuple[str, int]:

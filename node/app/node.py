@@ -167,6 +167,8 @@ class Node:
             sessions=federated.coordinator if federated else None,
             datasets=federated.datasets if federated else None,
             plots=cloud.overlord if cloud else None,
+            console=federated.console if federated else None,
+            console_prefix=self.config.federated.console.prefix,
         )
 
     def _gauges(self) -> tuple[Gauge, ...]:

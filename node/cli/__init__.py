@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "tasks": Entry("node.cli.tasks:tasks", "Run scripts on a node, follow and stop them."),
     "data": Entry("node.cli.data:data", "Register data sets for private sessions."),
     "sessions": Entry("node.cli.sessions:sessions", "Make and follow private sessions."),
+    "projects": Entry("node.cli.projects:projects", "Work with the consoles of other organisations."),
     "plots": Entry("node.cli.plots:plots", "Order plots, follow and compare them."),
     "blobs": Entry("node.cli.blobs:blobs", "Store files on a node, fetch and list them."),
     "events": Entry("node.cli.events:events", "What happens on a node, as it happens."),

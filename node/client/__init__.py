@@ -13,6 +13,7 @@ from node.client.connection import TIMEOUT, Page
 from node.client.members import MemberCalls
 from node.client.nodes import NodeCalls
 from node.client.plots import PlotCalls
+from node.client.projects import ProjectCalls
 from node.client.queries import QueryCalls
 from node.client.services import ServiceCalls
 from node.client.sessions import SessionCalls
@@ -24,6 +25,16 @@ __all__ = ["TIMEOUT", "Client", "Page"]
 
 
 class Client(
-    NodeCalls, SourceCalls, ServiceCalls, QueryCalls, TaskCalls, PlotCalls, TokenCalls, BlobCalls, MemberCalls, SessionCalls
+    NodeCalls,
+    SourceCalls,
+    ServiceCalls,
+    QueryCalls,
+    TaskCalls,
+    PlotCalls,
+    TokenCalls,
+    BlobCalls,
+    MemberCalls,
+    SessionCalls,
+    ProjectCalls,
 ):
     """A node's HTTP API; see `Connection` for what it is made with."""

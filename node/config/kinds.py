@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJso
 
 from node import g1
 from node.config.address import http_address, peer_address
+from node.config.console_address import console_address
 from node.config.units import DURATION_PATTERN, SIZE_PATTERN, duration, size
 
 RoleName: TypeAlias = Literal["cloud", "edge", "talent", "federated"]
@@ -88,6 +89,8 @@ def unbuilt(only: object, instead: str) -> AfterValidator:
 def _openable_group(value: str) -> str:
     if value == "tasks":
         raise ValueError("what makes strangers' code run needs a token always")
+    if value == "efls":
+        raise ValueError("what users may do at the console follows from who they are: they log in")
     return value
 
 
@@ -101,6 +104,10 @@ def _plot_key(value: str) -> str:
     if fault:
         raise ValueError(f"is not a public key: it {fault}")
     return value.lower()
+
+
+def _console_url(value: str) -> str:
+    return str(console_address(value)) if value else value
 
 
 def _object_folder(value: str) -> str:
@@ -154,7 +161,7 @@ PeerAddresses = Annotated[tuple[PeerAddress, ...], BeforeValidator(one_or_many),
 HttpListen = Annotated[
     tuple[Annotated[str, AfterValidator(_http_bindable)], ...], BeforeValidator(one_or_many), AfterValidator(_without_repeats)
 ]
-_Group = Literal["video", "pai", "talent", "tasks"]
+_Group = Literal["video", "pai", "talent", "tasks", "efls"]
 CompatGroups = Annotated[tuple[_Group, ...], BeforeValidator(one_or_many), AfterValidator(_without_repeats)]
 OpenGroups = Annotated[
     tuple[Annotated[_Group, AfterValidator(_openable_group)], ...],
@@ -165,4 +172,7 @@ PublicKey = Annotated[str, AfterValidator(_public_key)]
 SigningKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 PlotKey = Annotated[str, AfterValidator(_plot_key)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
+ConsoleUrl = Annotated[str, AfterValidator(_console_url)]
+ConsoleKey = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]
+ConsolePrefix = Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9][a-z0-9_-]{0,62})?$")]
 ObjectFolder = Annotated[str, AfterValidator(_object_folder)]

@@ -27,6 +27,9 @@ from pydantic import (
 from node.config.address import http_address
 from node.config.kinds import (
     CompatGroups,
+    ConsoleKey,
+    ConsolePrefix,
+    ConsoleUrl,
     DatabaseUrl,
     Duration,
     Folder,
@@ -160,12 +163,13 @@ class HttpConfig(Section):
         TlsConfig(), description="Certificate; not built into this release."
     )
     compat: CompatGroups = Field(
-        ("video", "pai", "talent", "tasks"), description="Groups of the originals' routes at the root besides /compat."
+        ("video", "pai", "talent", "tasks"),
+        description="Groups of the originals' routes at the root besides /compat; `tasks` and `efls` exclude each other.",
     )
     compat_open: OpenGroups = Field(
         ("video",),
-        description="Groups that callers of this machine need no token for, never `tasks`; default: none where the door "
-        "listens beyond it.",
+        description="Groups that callers of this machine need no token for, never `tasks` and `efls`; default: none where the "
+        "door listens beyond it.",
     )
     dashboard: Annotated[StrictBool, unbuilt(False, "leave it false")] = Field(
         False, description="The page for people; not built into this release."
@@ -338,6 +342,44 @@ class TasksConfig(Section):
 PartyRoleName: TypeAlias = Literal["main_client", "crypto_producer", "feature_client", "label_client"]
 
 
+class ConsolePeer(Section):
+    """[[federated.console.peers]]: the console of another organisation, which this one may pair projects with."""
+
+    url: ConsoleUrl = Field(
+        description="Its base address, as it names itself, or ecnode://NODE where its node has a link to this one; required."
+    )
+    key: ConsoleKey = Field("", description="Its public key; default: the one that it shows at the first pairing is pinned.")
+    near: StrictBool = Field(False, description="Whether it may lie at this machine's own and this link's addresses.")
+    unsigned: StrictBool = Field(
+        False,
+        description="A console of the original, which signs nothing: whoever knows an id may then speak for it.",
+    )
+
+
+class ConsoleConfig(Section):
+    """[federated.console]: projects with the consoles of others."""
+
+    url: ConsoleUrl = Field(
+        "",
+        description="Base address at which others reach this console, such as http://bank-a.example:7480/compat/efls; "
+        "no project can be paired without it.",
+    )
+    prefix: ConsolePrefix = Field("", description="Path such as /host under which the original's routes stand as well.")
+    peers: Annotated[tuple[ConsolePeer, ...], BeforeValidator(one_or_many)] = Field(
+        (), max_length=1000, description="The consoles that this one speaks with; others are refused."
+    )
+    approve: Literal["manual", "allow-list", "same-token", "auto"] = Field(
+        "manual",
+        description="Who says yes to a run that the other side asks for: somebody here (manual); nobody where the config has "
+        "the console's key (allow-list), where the task still has the token that it was paired by (same-token), at all (auto).",
+    )
+    engine: ServicePlace = Field(
+        "", description="What computes: `package.module:Class` with the original's TaskInterface; default: private sessions."
+    )
+    timeout: Duration = Field(10.0, ge=0.1, le=300, description="Time for one request to another console.")
+    tries: int = Field(5, ge=1, le=20, description="How often a request that nobody answers is sent.")
+
+
 class FederatedConfig(Section):
     """[federated]: the role that plays parties of private sessions."""
 
@@ -353,6 +395,7 @@ class FederatedConfig(Section):
     allow: Texts = Field((), max_length=1000, description="Names of the coordinators that approve = allow-list accepts.")
     data_root: str = Field("", description="Folder that sessions may read and write below; default: federated/ in data_dir.")
     min_intersection: int = Field(5, ge=5, le=10_000_000, description="Sessions that put up with fewer common ids are refused.")
+    console: ConsoleConfig = ConsoleConfig()
 
 
 class ServiceConfig(Section):

@@ -8,6 +8,7 @@ from node.clock import Clock
 from node.storage.access import Answers, Tokens
 from node.storage.aliases import Aliases
 from node.storage.cluster import Cluster
+from node.storage.console import ConsoleStore
 from node.storage.database import Database
 from node.storage.datasets import Datasets
 from node.storage.files import location
@@ -40,6 +41,7 @@ class Store:
         self.sessions = Sessions(database, clock)
         self.datasets = Datasets(database)
         self.uploads = Uploads(database)
+        self.console = ConsoleStore(database, clock)
 
     def healthy(self) -> str | None:
         """A sentence while nothing can be written, else None."""

@@ -16,6 +16,7 @@ from node.model.access import Token
 from node.model.federated import Dataset, Session, SessionEvent
 from node.model.member import JoinToken, Member, MemberEvent
 from node.model.plot import Plot, PlotStep, PlotStop, PlotTime
+from node.model.project import ConsoleEvent, Instance, Pairing, Project, ProjectTask, Resource, StoredObject, User
 from node.model.task import Task, TaskEvent
 from node.model.value import Value
 from node.model.video import Event, Query
@@ -376,6 +377,102 @@ class DatasetRow(peewee.Model):
         table_name = "datasets"
 
 
+class ProjectRow(peewee.Model):
+    """A project with another console, every field of `Project`."""
+
+    number = peewee.AutoField()
+
+    class Meta:
+        table_name = "projects"
+
+
+class ProjectTaskRow(peewee.Model):
+    """A version of a task of a project, every field of `ProjectTask`."""
+
+    number = peewee.AutoField()
+
+    class Meta:
+        table_name = "project_tasks"
+
+
+class PairingRow(peewee.Model):
+    """A version that is paired, every field of `Pairing`."""
+
+    number = peewee.AutoField()
+
+    class Meta:
+        table_name = "pairings"
+
+
+class InstanceRow(peewee.Model):
+    """A run of a pairing, every field of `Instance`."""
+
+    number = peewee.AutoField()
+
+    class Meta:
+        table_name = "instances"
+
+
+class ResourceRow(peewee.Model):
+    """A resource of a task, every field of `Resource`."""
+
+    number = peewee.AutoField()
+
+    class Meta:
+        table_name = "resources"
+
+
+class ObjectRow(peewee.Model):
+    """A file under a name, every field of `StoredObject`."""
+
+    number = peewee.AutoField()
+
+    class Meta:
+        table_name = "objects"
+
+
+class UserRow(peewee.Model):
+    """Somebody who may log in, every field of `User`."""
+
+    number = peewee.AutoField()
+
+    class Meta:
+        table_name = "users"
+
+
+class LoginRow(peewee.Model):
+    """The token that a user was given for a log-in, and whose it is."""
+
+    id = peewee.TextField(primary_key=True)
+    user = peewee.TextField(index=True)
+
+    class Meta:
+        table_name = "logins"
+
+
+class ConsoleEventRow(peewee.Model):
+    """One step in the life of the record with the id `record`, every field of `ConsoleEvent`."""
+
+    number = peewee.AutoField()
+    record = peewee.TextField()
+
+    class Meta:
+        table_name = "console_events"
+        indexes = ((("record", "number"), False),)
+
+
+class NonceRow(peewee.Model):
+    """A signed request of another console that was taken, so that it is not taken twice."""
+
+    key = peewee.TextField()
+    nonce = peewee.TextField()
+    at = peewee.FloatField()
+
+    class Meta:
+        table_name = "nonces"
+        primary_key = peewee.CompositeKey("key", "nonce")
+
+
 def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
     for name, field in fields.items():
         table._meta.add_field(name, field)
@@ -398,6 +495,14 @@ _derive(JoinTokenRow, columns(JoinToken, unique={"id"}))
 _derive(SessionRow, columns(Session, unique={"id"}, indexed={"name"}))
 _derive(SessionEventRow, columns(SessionEvent))
 _derive(DatasetRow, {name: field for name, field in columns(Dataset).items() if name != "name"})
+_derive(ProjectRow, columns(Project, unique={"id"}, indexed={"peer_id"}))
+_derive(ProjectTaskRow, columns(ProjectTask, unique={"id"}, indexed={"project"}))
+_derive(PairingRow, columns(Pairing, unique={"id"}, indexed={"task", "peer_id"}))
+_derive(InstanceRow, columns(Instance, unique={"id"}, indexed={"pairing", "peer_id", "status"}))
+_derive(ResourceRow, columns(Resource, unique={"id"}, indexed={"task"}))
+_derive(ObjectRow, columns(StoredObject, unique={"id"}))
+_derive(UserRow, columns(User, unique={"id", "name"}))
+_derive(ConsoleEventRow, columns(ConsoleEvent))
 
 TABLES: Final[tuple[type[peewee.Model], ...]] = (
     QueryRow,
@@ -430,6 +535,16 @@ TABLES: Final[tuple[type[peewee.Model], ...]] = (
     SessionRecordRow,
     SessionBurnRow,
     DatasetRow,
+    ProjectRow,
+    ProjectTaskRow,
+    PairingRow,
+    InstanceRow,
+    ResourceRow,
+    ObjectRow,
+    UserRow,
+    LoginRow,
+    ConsoleEventRow,
+    NonceRow,
 )
 
 

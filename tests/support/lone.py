@@ -19,13 +19,15 @@ from node.client import Client
 CONFIG = """schema = 1
 [node]
 name = "edge-1"
-roles = ["cloud", "edge"]
+roles = ["cloud", "edge", "federated"]
 data_dir = "{folder}/data"
 assets_dir = "{assets}"
 [transport]
 listen = ["tcp://127.0.0.1:*"]
 [http]
 listen = "127.0.0.1:0"
+[federated.console]
+url = "http://console.example/compat/efls"
 [edge]
 workers = 1
 [edge.sources.lobby]
@@ -43,7 +45,7 @@ class LoneNode:
 
 @contextmanager
 def lone_node(folder: Path, assets: Path) -> Iterator[LoneNode]:
-    """Cloud and edge in one, with its services measured, and ended as a user would end it."""
+    """Cloud, edge and console in one, with its services measured, and ended as a user would end it."""
     config = folder / "node.toml"
     config.write_text(CONFIG.format(folder=folder, assets=assets))
     command = [sys.executable, "-m", "node", "up", "--attached", "-c", str(config)]

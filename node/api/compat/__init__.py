@@ -40,4 +40,11 @@ TASKS: Final = Group(
     "The routes of the original task system, for its clients. They stand under this path always, and where `http.compat` names"
     " them also at the original's own paths. Every answer is JSON with `code` (0, or the HTTP status) and `msg`.",
 )
-GROUPS: Final = (VIDEO, PAI, TALENT, TASKS)
+EFLS: Final = Group(
+    "efls",
+    ("",),
+    "The routes of the original federated console, for its users and for other consoles. They stand under this path always,"
+    " where `http.compat` names them also at the original's own paths, and below `federated.console.prefix`. Every answer is"
+    " JSON with `data`, `message`, `http_code` and `rsp_code`.",
+)
+GROUPS: Final = (VIDEO, PAI, TALENT, TASKS, EFLS)

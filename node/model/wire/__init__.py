@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from node.model.value import Value
-from node.model.wire import blob, compute, delivery, job, link, member, plot, relay, session, task
+from node.model.wire import blob, compute, console, delivery, job, link, member, plot, relay, session, task
 from node.model.wire.method import Method
 
 METHODS: Final[tuple[Method[Value, Value], ...]] = tuple(
     value
-    for noun in (member, link, compute, job, plot, delivery, blob, relay, session, task)
+    for noun in (member, link, compute, job, plot, delivery, blob, relay, session, task, console)
     for value in vars(noun).values()
     if isinstance(value, Method)
 )

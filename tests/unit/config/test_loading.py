@@ -66,8 +66,16 @@ def test_every_shipped_config_loads(file: Path) -> None:
     assert load([file], {}, []).config.node.roles
 
 
-def test_there_are_the_five_shipped_configs() -> None:
-    assert [file.stem for file in CONFIGS] == ["all-in-one", "cloud", "edge", "federated", "talent"]
+def test_there_are_the_seven_shipped_configs() -> None:
+    assert [file.stem for file in CONFIGS] == [
+        "all-in-one",
+        "cloud",
+        "default_local",
+        "default_peer",
+        "edge",
+        "federated",
+        "talent",
+    ]
 
 
 def test_the_shipped_cloud_and_edge_work_together_once_the_keys_are_filled_in(write: Write) -> None:

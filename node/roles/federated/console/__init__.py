@@ -1,0 +1,1 @@
+"""Projects with the consoles of other organisations."""
