@@ -163,6 +163,9 @@ class Tasks(Protocol):
     async def retry(self, ref: str) -> tuple[Task, bool]:
         """A new task that does what another did; Conflict while that is under way."""
 
+    async def parts(self, ref: str, round: int | None = None) -> Sequence[Task]:
+        """The parts of a joint task, of its present round unless another is named."""
+
     async def log_part(self, ref: str, offset: int, *, lines: int | None = None, attempt: int | None = None) -> LogBytes:
         """Bytes behind `offset`, or the last lines, of the newest attempt unless another is named."""
 

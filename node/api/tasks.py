@@ -21,7 +21,7 @@ from node.api.ports import Tasks
 from node.api.reading import kept_by_clouds, read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import Busy, Conflict, EcnodeError, Forbidden, NotBuilt, NotFound, Stale, StorageFailed, Unavailable
-from node.model.document import LogQuery, TasksQuery, to_document
+from node.model.document import LogQuery, PartsQuery, TasksQuery, to_document
 from node.model.task import TASK_LIFE, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec
 from node.roles.shared.events import encode
 
@@ -100,6 +100,12 @@ async def revise(request: web.Request) -> web.Response:
 async def retry(request: web.Request) -> web.Response:
     """A new task with a new id that does what this one did."""
     return _accepted(*await tasks_of(request).retry(ref_of(request)))
+
+
+async def parts(request: web.Request) -> web.Response:
+    """One row for each edge, each a task of its own, and what combined them last; none where the task is not a joint one."""
+    params = read_params(request, PartsQuery)
+    return page(await tasks_of(request).parts(ref_of(request), params.round), None)
 
 
 async def history(request: web.Request) -> web.Response:
@@ -269,6 +275,17 @@ ROUTES: Final = (
         reply=Task,
         answers=(202,),
         raises=(*_NAMED, Forbidden, NotBuilt),
+    ),
+    Route(
+        "GET",
+        f"{_ONE}/parts",
+        Scope.READ,
+        parts,
+        "The parts of a joint task.",
+        params=PartsQuery,
+        reply=Task,
+        many=True,
+        raises=_NAMED,
     ),
     Route(
         "GET", f"{_ONE}/history", Scope.READ, history, "The steps of a task's life.", reply=TaskEvent, many=True, raises=_NAMED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -13,7 +14,7 @@ from node.model.process import Limits, SandboxLevel
 from node.roles.shared.task_controller import TaskController
 from node.roles.shared.task_environments import Packages
 from node.roles.shared.task_link import TaskLink
-from node.roles.shared.task_policy import Rules
+from node.roles.shared.task_policy import Circle, Rules
 from node.roles.shared.task_retention import TaskRetention
 from node.roles.shared.task_runtime import Bounds, TaskRuntime
 
@@ -34,8 +35,10 @@ class TaskParts:
         config, clock = ground.config, ground.clock
         tasks = config.tasks
 
-        async def fetch(blob: str, source: str) -> object:
-            return await ground.blobs.fetch(blob, (source,), deadline=clock.monotonic() + FETCH_S)
+        async def fetch(blob: str, sources: Sequence[str]) -> object:
+            linked = {link.peer.name for link in ground.transport.links()}  # others would be asked over the cloud: no gain
+            near = [source for source in sources[:-1] if source in linked]
+            return await ground.blobs.fetch(blob, (*near, sources[-1]), deadline=clock.monotonic() + FETCH_S)
 
         def edges() -> frozenset[str]:
             return frozenset(view.report.name for view in ground.registry.views() if Role.EDGE in view.report.roles)
@@ -47,7 +50,8 @@ class TaskParts:
         bounds = Bounds(_limits(tasks), SandboxLevel(tasks.sandbox), tasks.network, packages)
         runtime = TaskRuntime(ground.runner, ground.objects, config.node.data_dir / FOLDER, clock, bounds, fetch)
         link = TaskLink(config.node.name, ground.store.tasks, ground.transport, ground.delivery, clock)
-        rules = Rules(config.node.name, tasks.allow, frozenset(tasks.digests), tasks.signers, tasks.at_once, edges, is_silent)
+        circle = Circle(edges, ground.registry.silent_for, is_silent)
+        rules = Rules(config.node.name, tasks.allow, frozenset(tasks.digests), tasks.signers, tasks.at_once, circle)
         controller = TaskController(ground.store.tasks, runtime, clock, rules, link)
         link.register(ground.roles, runtime, controller)
         return cls(controller, TaskRetention(ground.store.tasks, runtime, clock, config.storage.keep.logs))

@@ -15,6 +15,7 @@ from node.cli.blobs import uploaded
 from node.cli.context import Settings, list_options, output_option, pass_settings
 from node.cli.exits import FAILED, INTERRUPTED
 from node.cli.output import Column, seconds_text, show_list, show_one, show_page
+from node.cli.task_spec import SCRIPT, described, program
 from node.client import Client
 from node.clock import SystemClock, rfc3339
 from node.errors import Invalid, Malformed, NotFound
@@ -26,9 +27,8 @@ from node.model.value import new_id
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-INLINE_MOST: Final = 256 * 1024  # bytes of a script that is sent within the request
+DESCRIBED: Final = ".toml"
 CONFIG_MOST: Final = 2**20
-SCRIPT: Final = "main.py"  # the model's default entry
 SIGNALLED: Final = 128  # and the signal's number, as shells tell it
 
 _CLOCK: Final = SystemClock()
@@ -61,6 +61,7 @@ def tasks() -> None:
 @click.option("--safe", is_flag=True, help="May be tried again also when nobody saw how it ended.")
 @click.option("--wall", type=click.FloatRange(min=0.001), help="Seconds that it may take.")
 @click.option("--on", "node", metavar="NODE", help="The edge that runs it; default: the node that is asked.")
+@click.option("--joint", metavar="EDGES", help="Edges that run it together, with commas between, or `all`.")
 @click.option("--sign", "key", type=click.Path(path_type=Path), help="A file with a key that signs FILE: ecnode tasks key.")
 @click.option("--detach", is_flag=True, help="Do not follow it.")
 @output_option
@@ -77,56 +78,50 @@ def submit(  # noqa: PLR0917 - click passes them by name
     attempts: int,
     wall: float | None,
     node: str | None,
+    joint: str | None,
     key: Path | None,
     packages: tuple[str, ...],
     *,
     safe: bool,
     detach: bool,
 ) -> int:
-    """Run FILE, a script or an archive, on the node and follow it; the exit code is the task's."""
+    """Run FILE, a script or an archive, on the node and follow it; the exit code is the task's.
+
+    A FILE that ends in .toml describes the task: the fields of the API, with `file` for a program or data beside it. Options
+    go before what it says.
+    """
     document: Document = {
         "id": new_id("t", _CLOCK.wall()),  # made here, so that asking twice is one task
-        "name": name or file.name,
-        "args": list(arguments),
-        "config": {**(_config(config) if config else {}), **_pairs(pairs)},
-        "retry": {"attempts": attempts, "safe": safe},
-        "requirements": list(packages),
-        "limits": {} if wall is None else {"wall_s": wall},
+        "name": name or file.stem if file.suffix == DESCRIBED else name or file.name,
     }
-    if node is not None:
-        document["node"] = node
+    given: Document = {
+        "name": name,
+        "args": list(arguments),
+        "retry": {"attempts": attempts, "safe": safe} if attempts > 1 or safe else None,
+        "limits": None if wall is None else {"wall_s": wall},
+        "requirements": list(packages),
+        "node": node,
+    }
     with settings.connect() as client:
-        document |= _program(settings, client, file, entry, key)
-        document["data"] = [{"path": each.name, "blob": uploaded(settings, client, each).id} for each in data]
+        if file.suffix == DESCRIBED:
+            document |= described(settings, client, file, key)
+        else:
+            document |= program(settings, client, file, entry, key)
+        document |= {field: value for field, value in given.items() if value}
+        document["config"] = {**_table(document, "config"), **(_config(config) if config else {}), **_pairs(pairs)}
+        if joint is not None:
+            nodes: list[JsonValue] = [] if joint == "all" else list(joint.split(","))
+            document["joint"] = {**_table(document, "joint"), "nodes": nodes}
+        if data:
+            document["data"] = [{"path": each.name, "blob": uploaded(settings, client, each).id} for each in data]
         task = client.submit_task(document)
-        settings.say(f"task {task.id} on {task.node}" + (f"   (follow: ecnode tasks logs -f {task.id})" if detach else ""))
+        where = f"{task.parts} edges" if task.parts else task.node
+        settings.say(f"task {task.id} on {where}" + (f"   (follow: ecnode tasks logs -f {task.id})" if detach else ""))
         if not detach:
             return _follow(settings, client, task.id, None)
         if settings.output != "table":
             _show(settings, task)
     return 0
-
-
-def _program(settings: Settings, client: Client, file: Path, entry: str, key: Path | None) -> Document:
-    signed: Document = {} if key is None else {"signature": _signature(file, entry, key)}
-    if file.stat().st_size <= INLINE_MOST and file.suffix == ".py" and entry == SCRIPT:
-        try:
-            return {"script": file.read_bytes().decode(), **signed}
-        except UnicodeDecodeError:
-            pass  # a script in another encoding says so in its first lines: it goes as it is
-    return {"bundle": uploaded(settings, client, file).id, "entry": entry, **signed}
-
-
-def _signature(file: Path, entry: str, key: Path) -> str:
-    import hashlib
-
-    from node.pipeline.federated.identity import load_or_create
-    from node.pipeline.task.signing import sign
-
-    if not key.exists():
-        raise Invalid(f"{key} is not there", hint=f"ecnode tasks key {key} makes one")
-    with file.open("rb") as content:
-        return sign(load_or_create(key).secret, hashlib.file_digest(content, "sha256").hexdigest(), entry)
 
 
 @tasks.command()
@@ -165,6 +160,20 @@ def show(settings: Settings, ref: str) -> None:
         if settings.output == "table":
             for step in client.task_history(task.id):
                 click.echo(plain(f"  {rfc3339(step.time)}  {step.event} → {step.state}  {step.reason}".rstrip()))
+            if task.parts:
+                show_list(settings, client.task_parts(task.id), _LIST_COLUMNS, to_document, _id)
+
+
+@tasks.command()
+@click.argument("ref", default="@last")
+@click.option("--round", type=click.IntRange(min=1), help="Those of another round than the present one.")
+@output_option
+@pass_settings
+def parts(settings: Settings, ref: str, round: int | None) -> None:
+    """The parts of a joint task, one for each edge."""
+    with settings.connect() as client:
+        found = client.task_parts(ref, round)
+    show_list(settings, found, _LIST_COLUMNS, to_document, _id, empty="not a joint task: it has no parts")
 
 
 @tasks.command()
@@ -220,7 +229,7 @@ def update(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Have a task run FILE instead, under the same id; where FILE cannot be made ready it runs on as it is."""
     with settings.connect() as client:
-        task = client.revise_task(ref, {**_program(settings, client, file, entry, key), "config": _pairs(pairs)})
+        task = client.revise_task(ref, {**program(settings, client, file, entry, key), "config": _pairs(pairs)})
     settings.say(f"task {task.id}: revision {task.revision + 1} follows")
     if settings.output != "table":
         _show(settings, task)
@@ -339,6 +348,11 @@ def _pairs(pairs: Sequence[str]) -> dict[str, JsonValue]:
         except ValueError:
             found[name] = text
     return found
+
+
+def _table(document: Document, name: str) -> Document:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _words(pairs: Sequence[str]) -> dict[str, str]:

@@ -51,6 +51,10 @@ class TaskCalls(StreamCalls):
         """Every step of a task's life."""
         return page_of(TaskEvent, self._get(f"{_path(ref)}/history")).items
 
+    def task_parts(self, ref: str, round: int | None = None) -> tuple[Task, ...]:
+        """The parts of a joint task, of its present round unless another is named."""
+        return page_of(Task, self._get(f"{_path(ref)}/parts", {"round": round})).items
+
     def task_log(self, ref: str, offset: int = 0, tail: int | None = None, attempt: int | None = None) -> bytes:
         """A part of a log: what is behind `offset`, or its last lines; at most 256 KiB."""
         given = {"offset": offset, "tail": tail, "attempt": attempt}

@@ -19,7 +19,7 @@ from node.errors import Malformed
 from node.model.blob import CHUNK_BYTES, BlobId
 from node.model.cluster import NodeReport, NodeState, Role
 from node.model.plot import PlotId, PlotState, TalentReport
-from node.model.task import ATTEMPTS_MOST, TaskId, TaskState
+from node.model.task import ATTEMPTS_MOST, ROUNDS_MOST, TaskId, TaskState
 from node.model.value import Count, Fraction, Items, Name, QueryId, Seconds, SessionId, Text, Value, Word63
 from node.model.video import STAGES, Placement, Plan, QueryState, Result, VideoConf
 
@@ -116,6 +116,12 @@ class ListQuery(Value):
     state: QueryState | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
     after: QueryId | None = None
+
+
+class PartsQuery(Value):
+    """Query string of the parts of a joint task: those of its present round unless another is named."""
+
+    round: Annotated[int, Field(ge=1, le=ROUNDS_MOST)] | None = None
 
 
 class TasksQuery(Value):

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, JsonValue, StrictBool, StringConstra
 from node.lifecycle import LifeCycle
 from node.model.blob import BlobId
 from node.model.process import SIGNAL_MOST, Limit, Limits, SandboxLevel
-from node.model.value import Count, Items, Name, Seconds, Text, Value, Word, Word63
+from node.model.value import Count, Duration, Items, Name, Seconds, Text, Value, Word, Word63
 
 TaskId = Annotated[str, StringConstraints(pattern=r"^t-[0-9a-hjkmnp-tv-z]{26}$")]
 
@@ -29,7 +29,10 @@ InnerPath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,500}$
 
 SCRIPT_MOST: Final = 512 * 1024  # characters of a script within a request; a longer one is uploaded first
 ARGUMENTS_MOST: Final = 256
-DATA_MOST: Final = 64
+DATA_MOST: Final = 256
+PARTS_MOST: Final = 64  # edges of a joint task
+ROUNDS_MOST: Final = 1000
+JOINT_KEY: Final = "joint"  # of a part's config
 ARTIFACTS_MOST: Final = 256
 ATTEMPTS_MOST: Final = 100
 CONFIG_KEYS_MOST: Final = 1000
@@ -66,6 +69,7 @@ TASK_LIFE: Final[LifeCycle[TaskState]] = LifeCycle(
         (TaskState.STAGING, "prepare"): TaskState.READY,
         (TaskState.READY, "start"): TaskState.STARTING,
         (TaskState.STARTING, "run"): TaskState.RUNNING,
+        (TaskState.RUNNING, "round"): TaskState.STAGING,
         (TaskState.RUNNING, "finish"): TaskState.FINISHED,
         **{(state, "again"): TaskState.CREATED for state in _LIVE[1:]},
         **{(state, "revise"): TaskState.CREATED for state in _LIVE},
@@ -85,6 +89,7 @@ class Failure(Word):
     STAGING = "staging"
     NOT_STARTED = "not_started"
     REFUSED = "refused"
+    QUORUM = "quorum"
 
 
 class DataFile(Value):
@@ -133,6 +138,33 @@ class TaskSpec(Value):
         return self
 
 
+class Joint(Value):
+    """How a task runs on several edges at once.
+
+    Each edge of `nodes` (every edge that is there where none is named) makes its part ready and waits; once all have, or after
+    `deadline_s` at least `quorum`, those that are ready start together. Less than `quorum` parts that finish are a failure.
+    An edge that is not heard of for `absent_s` is given up. Then `combine` runs on the cloud and finds the artifacts of each
+    part in `data/<edge>/`; what it leaves in `artifacts` is the outcome, or data of every part of the next round.
+    """
+
+    nodes: Annotated[Items[Name], Field(max_length=PARTS_MOST)] = ()
+    quorum: Annotated[int, Field(ge=1, le=PARTS_MOST)] | None = None
+    deadline_s: Duration = 120.0
+    absent_s: Duration = 600.0
+    rounds: Annotated[int, Field(ge=1, le=ROUNDS_MOST)] = 1
+    combine: TaskSpec | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Joint:
+        if len(set(self.nodes)) != len(self.nodes):
+            raise ValueError("an edge has one part: name it once")
+        if self.nodes and self.quorum is not None and self.quorum > len(self.nodes):
+            raise ValueError(f"a quorum of {self.quorum} among {len(self.nodes)} edges")
+        if self.rounds > 1 and self.combine is None:
+            raise ValueError("without combine a second round would do what the first did: give combine, or rounds = 1")
+        return self
+
+
 class TaskRequest(TaskSpec):
     """What a user submits. `sandbox` is the least level that it may run at."""
 
@@ -141,6 +173,15 @@ class TaskRequest(TaskSpec):
     description: Text = ""
     labels: Labels = {}
     node: Name | None = None
+    joint: Joint | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> TaskRequest:
+        if self.joint is not None and self.node is not None:
+            raise ValueError("give node or joint, not both")
+        if self.joint is not None and JOINT_KEY in self.config:
+            raise ValueError(f"config.{JOINT_KEY} is where a part finds which one it is: call yours something else")
+        return self
 
 
 class Artifact(Value):
@@ -157,6 +198,9 @@ class Task(Value):
     `node` runs it, `origin` has accepted it. `revision` and `attempt` count from 1; `attempt` is 0 before the first. `version`
     counts changes of name, description and labels. `stopping` says that a stop was asked for. `reason` tells why it waits or
     how it ended. `code`, `signal` and `limit` are those of the newest attempt's end, `level` is how far it was shut in.
+
+    `parts` is how many edges a joint task has, 0 for any other; `round` counts from 1. A part names its joint task as
+    `parent`, and is `held` until the others are ready.
     """
 
     id: TaskId
@@ -182,6 +226,10 @@ class Task(Value):
     updated_at: Seconds
     started_at: Seconds | None = None
     ended_at: Seconds | None = None
+    parent: Text = ""
+    parts: Count = 0
+    round: Count = 0
+    held: StrictBool = False
 
 
 class TaskEvent(Value):

@@ -478,6 +478,17 @@ def _derive(table: type[peewee.Model], fields: dict[str, peewee.Field]) -> None:
         table._meta.add_field(name, field)
 
 
+_LATER_OF_TASKS: Final = {"parent": "", "parts": "0", "round": "0", "held": "0"}
+
+
+def _columns_of_tasks() -> dict[str, peewee.Field]:
+    """The columns of tasks in the order in which migrations have added them: a table has them in that of their making."""
+    first = columns(Task, unique={"id"}, indexed={"name"})
+    orders = {name: JsonField(null=True) for name in ("next", "ordered")}
+    later = columns(Task, indexed={"parent"}, later=_LATER_OF_TASKS)
+    return {name: (later if name in _LATER_OF_TASKS else first)[name] for name in first} | orders
+
+
 _derive(QueryRow, columns(Query, unique={"id"}, indexed={"name"}, later={"graph": "{}"}))
 _derive(EventRow, columns(Event))
 _derive(TokenRow, columns(Token, unique={"id"}))
@@ -487,9 +498,7 @@ _derive(PlotRow, columns(Plot))
 _derive(PlotTimeRow, columns(PlotTime))
 _derive(PlotStepRow, columns(PlotStep))
 _derive(PlotStopRow, columns(PlotStop))
-_derive(
-    TaskRow, {**columns(Task, unique={"id"}, indexed={"name"}), "next": JsonField(null=True), "ordered": JsonField(null=True)}
-)
+_derive(TaskRow, _columns_of_tasks())
 _derive(TaskEventRow, columns(TaskEvent))
 _derive(JoinTokenRow, columns(JoinToken, unique={"id"}))
 _derive(SessionRow, columns(Session, unique={"id"}, indexed={"name"}))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 from peewee import fn
 from pydantic_core import from_json
@@ -33,6 +33,7 @@ LAST: Final = "@last"
 _id: Final = column(TaskRow, "id")
 _name: Final = column(TaskRow, "name")
 _state: Final = column(TaskRow, "state")
+_parent: Final = column(TaskRow, "parent")
 _LIVE_STATES: Final = {f"live{n}": state for n, state in enumerate(TASK_LIFE.states) if state not in TASK_LIFE.terminal}
 _IS_LIVE: Final = _state.in_([slot(name) for name in _LIVE_STATES])
 _FIELDS: Final = derived(TaskRow, Task)
@@ -51,11 +52,20 @@ _TAKE_ORDERED: Final = 'UPDATE "tasks" SET "next" = "ordered", "ordered" = NULL 
 _TAKE_NEXT: Final = 'UPDATE "tasks" SET "spec" = "next", "next" = NULL WHERE "id" = :id'
 _LIVE: Final = compiled(TaskRow.select(*_FIELDS).where(_IS_LIVE).order_by(TaskRow.number).limit(slot("limit")))
 _LIVE_COUNT: Final = compiled(TaskRow.select(fn.COUNT(TaskRow.number)).where(_IS_LIVE))
-_NEWEST: Final = compiled(TaskRow.select(_id).order_by(TaskRow.number.desc()).limit(slot("limit")))
+_NEWEST: Final = compiled(
+    TaskRow.select(_id).where(_parent == slot("parent")).order_by(TaskRow.number.desc()).limit(slot("limit"))
+)
 _MATCHING: Final = compiled(
     TaskRow.select(_id, _name)
     .where((_name == slot("ref")) | ((_id >= slot("ref")) & (_id < slot("beyond"))))
     .order_by(TaskRow.number.desc())
+    .limit(slot("limit"))
+)
+_REQUEST: Final = compiled(TaskRow.select(TaskRow.request).where(_id == slot("id")))
+_PARTS: Final = compiled(
+    TaskRow.select(*_FIELDS)
+    .where((_parent == slot("parent")) & (column(TaskRow, "round") == slot("round")))
+    .order_by(TaskRow.number)
     .limit(slot("limit"))
 )
 _EVENTS: Final = compiled(
@@ -74,6 +84,9 @@ class Step:
     reason: str = ""
     changes: dict[str, object] = field(default_factory=dict)
 
+
+Planned: TypeAlias = tuple[Task, TaskRequest]
+"""A task that is to be made, and what it does."""
 
 NOTE: Final = "note"  # an event of a script's own: it changes no state
 
@@ -120,6 +133,11 @@ class Tasks:
         """Notes that a stop was asked for by the node that the task came from; None where it is unknown or over."""
         now = self._clock.wall()
         return lambda connection: _stop_of(connection, id, origin, now)
+
+    def releasing(self, id: str, origin: str) -> Callable[[Writing], Task | None]:
+        """Has a part of that node's wait no longer; None where it is unknown, to end, or waits for nothing."""
+        now = self._clock.wall()
+        return lambda connection: _release_of(connection, id, origin, now)
 
     def mirroring(self, node: str, event: str, task: Task) -> Callable[[Writing], Task | None]:
         """Keeps how a task stands at the node that runs it; None where that changes nothing any more.
@@ -173,6 +191,37 @@ class Tasks:
         """
         stored, new = await self._database.write(lambda it: _create(it, task, request))
         return (self.told(stored), True) if new else (stored, False)
+
+    async def create_joint(self, task: Task, request: TaskRequest, parts: Sequence[Planned]) -> tuple[Task, bool]:
+        """As `create`, a joint task with the parts of its first round: all are kept or none."""
+        stored, new = await self._database.write(lambda it: _create_joint(it, task, request, parts))
+        return (self.told(stored), True) if new else (stored, False)
+
+    async def next_round(self, id: str, round: int, reason: str, parts: Sequence[Planned]) -> Task:
+        """The joint task in its next round, with the parts of that."""
+        now = self._clock.wall()
+        step = Step("round", reason, {"round": round})
+        return self.told(await self._database.write(lambda it: _next_round(it, id, step, parts, now)))
+
+    async def release(self, id: str, parts: Sequence[str], *steps: Step) -> Task:
+        """The joint task after `steps`; those parts wait no longer."""
+        now = self._clock.wall()
+        released, task = await self._database.write(lambda it: _release(it, id, parts, steps, now))
+        for part in released:
+            self.told(part)
+        return self.told(task)
+
+    async def parts(self, parent: str, round: int) -> tuple[Task, ...]:
+        """The parts of one round of a joint task, in the order of its edges; what combines them comes last."""
+        rows = await self._database.read(lambda it: it.rows(_PARTS, parent=parent, round=round, limit=LIST_PAGE))
+        return tuple(decode(Task, row) for row in rows)
+
+    async def request(self, id: str) -> TaskRequest:
+        """What was asked for, as it was."""
+        row = await self._database.read(lambda it: it.row(_REQUEST, id=id))
+        if row is None:
+            raise _unknown(id)
+        return parse(TaskRequest, text(row, 0))
 
     async def advance(self, id: str, *steps: Step, attempt: int | None = None) -> Task:
         """The task after steps that follow each other; all are kept or none.
@@ -228,7 +277,7 @@ class Tasks:
         return await self._database.read(lambda it: _resolve(it, ref))
 
     async def list(self, state: TaskState | None, limit: int, after: str | None) -> tuple[Task, ...]:
-        """Tasks, the last accepted first, behind the id `after`."""
+        """Tasks, the last accepted first, behind the id `after`; parts are not among them."""
         return await self._database.read(lambda it: _list(it, state, limit, after))
 
     async def live(self) -> tuple[Task, ...]:
@@ -257,6 +306,39 @@ def _create(connection: Writing, task: Task, request: TaskRequest) -> tuple[Task
 
 
 KEPT: Final = "keep"  # an event: another node could not make the next revision ready and runs on as it did
+
+
+def _create_joint(connection: Writing, task: Task, request: TaskRequest, parts: Sequence[Planned]) -> tuple[Task, bool]:
+    stored, new = _create(connection, task, request)
+    if new:
+        for part in parts:
+            _create(connection, *part)
+    return stored, new
+
+
+def _next_round(connection: Writing, id: str, step: Step, parts: Sequence[Planned], now: float) -> Task:
+    task = _advance(connection, id, (step,), None, now)
+    for part in parts:
+        _create(connection, *part)
+    return task
+
+
+def _release(connection: Writing, id: str, parts: Sequence[str], steps: Sequence[Step], now: float) -> tuple[list[Task], Task]:
+    task = _advance(connection, id, steps, None, now)
+    return [part for each in parts if (part := _release_of(connection, each, task.origin, now)) is not None], task
+
+
+def _release_of(connection: Writing, id: str, origin: str, now: float) -> Task | None:
+    if connection.row(_STORED, id=id) is None:
+        return None
+    number, before = _stored(connection, id)
+    if before.origin != origin:
+        raise Forbidden(f"task {id} did not come from {origin}")
+    if before.state in TASK_LIFE.terminal or before.stopping or not before.held:
+        return None
+    return _keep(connection, number, before, before.replace(held=False, updated_at=now))
+
+
 _MIRRORED: Final = (
     "state",
     "reason",
@@ -411,7 +493,7 @@ def _describe(connection: Writing, id: str, change: TaskChange, version: int | N
 
 def _resolve(connection: Reading, ref: str) -> str:
     if ref == LAST:
-        row = connection.row(_NEWEST, limit=1)
+        row = connection.row(_NEWEST, parent="", limit=1)
         if row is None:
             raise NotFound("there is no task yet", hint="submit one: ecnode tasks submit FILE")
         return text(row, 0)
@@ -427,7 +509,7 @@ def _resolve(connection: Reading, ref: str) -> str:
 
 @cache
 def _listing(with_state: bool, with_after: bool) -> str:
-    rows = TaskRow.select(*_FIELDS)
+    rows = TaskRow.select(*_FIELDS).where(_parent == slot("parent"))
     if with_state:
         rows = rows.where(_state == slot("state"))
     if with_after:
@@ -436,7 +518,7 @@ def _listing(with_state: bool, with_after: bool) -> str:
 
 
 def _list(connection: Reading, state: TaskState | None, limit: int, after: str | None) -> tuple[Task, ...]:
-    given: dict[str, str | int] = {} if state is None else {"state": state}
+    given: dict[str, str | int] = {"parent": "", **({} if state is None else {"state": state})}
     if after is not None:
         given["number"] = _stored(connection, after)[0]
     rows = connection.rows(_listing(state is not None, after is not None), limit=min(limit, LIST_PAGE), **given)

@@ -166,12 +166,14 @@ async def _create(request: web.Request) -> JsonValue:
     wanted = await read_form(request, OriginalTask)
     if wanted.url:
         raise NotBuilt("a url is not fetched by this release", hint="upload the file, then name it with `file`")
-    if wanted.union_train == "1":
-        raise NotBuilt("union_train: this route makes no joint tasks yet", hint="give edge_nodes one node")
     nodes = [node.strip() for node in wanted.edge_nodes.split(",") if node.strip()]
-    if len(nodes) > 1:
+    if len(nodes) > 1 and wanted.union_train == "0":
         raise Invalid("several nodes", problems=[Problem("edge_nodes", "one node at the most without union_train")])
-    document = {"name": wanted.name, "bundle": await _uploaded(request, wanted.file), "node": nodes[0] if nodes else None}
+    document: Document = {"name": wanted.name, "bundle": await _uploaded(request, wanted.file)}
+    if wanted.union_train == "1":
+        document["joint"] = {"nodes": [*nodes]}
+    elif nodes:
+        document["node"] = nodes[0]
     task, _ = await tasks_of(request).submit(from_document(TaskRequest, document))
     return await _number(request, task)
 

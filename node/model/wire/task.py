@@ -12,16 +12,34 @@ from pydantic import Field
 
 from node.model.cluster import Received, Role
 from node.model.task import ATTEMPTS_MOST, Task, TaskId, TaskRequest, TaskSpec
-from node.model.value import Count, Value, Word63
+from node.model.value import Count, Items, Name, Value, Word63
 from node.model.wire.method import Lane, Method
 
 LOG_BYTES: Final = 256 * 1024
+SOURCES_MOST: Final = 4
+
+
+class Part(Value):
+    """Which part of which joint task this is."""
+
+    parent: TaskId
+    round: Count
 
 
 class TaskStart(Value):
-    """Run this; a repeat changes nothing. A script comes as a bundle, which the edge fetches from the cloud by its digest."""
+    """Run this; a repeat changes nothing. A script comes as a bundle, which the edge fetches from the cloud by its digest, or
+    from one of `sources` as well. A part of a joint task is made ready and waits for `task.go`.
+    """
 
     request: TaskRequest
+    part: Part | None = None
+    sources: Annotated[Items[Name], Field(max_length=SOURCES_MOST)] = ()
+
+
+class TaskGo(Value):
+    """Start the part that waits; a repeat changes nothing."""
+
+    task: TaskId
 
 
 class TaskStop(Value):
@@ -73,6 +91,7 @@ _CLOUD: Final = frozenset({Role.CLOUD})
 _EDGE: Final = frozenset({Role.EDGE})
 
 TASK_START: Final = Method("task.start", TaskStart, Received, _CLOUD, durable=True)
+TASK_GO: Final = Method("task.go", TaskGo, Received, _CLOUD, durable=True)
 TASK_STOP: Final = Method("task.stop", TaskStop, Received, _CLOUD, durable=True)
 TASK_REVISE: Final = Method("task.revise", TaskRevise, Received, _CLOUD, durable=True)
 TASK_REPORT: Final = Method("task.report", TaskReport, Received, _EDGE, durable=True)

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Invalid, NotFound, Rejected, Unavailable
+from node.errors import Conflict, EcnodeError, Invalid, NotBuilt, NotFound, Rejected, Unavailable
 from node.model.process import Facts
 from node.model.task import TASK_LIFE, Failure, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.value import new_id
 from node.roles.shared import task_logs
+from node.roles.shared.joint_tasks import JointTasks
 from node.roles.shared.runner.runner import Run
 from node.roles.shared.task_link import LOG_WAIT_S, NOT_YET_S, TaskLink
 from node.roles.shared.task_logs import LogPart
@@ -56,10 +57,12 @@ class TaskController:
         self._places = asyncio.Semaphore(rules.at_once)
         self._driven: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[str, Run] = {}
-        self._ordered: dict[str, str] = {}  # what another node was told to do, in this life of this one
+        self._ordered: dict[str, set[str]] = {}  # what another node was told to do, in this life of this one
         self._attempts: dict[str, int] = {}  # of those that are driven
         self._specs: dict[str, tuple[int, TaskSpec]] = {}  # with their revision, of those that are driven
         self._overs: dict[str, asyncio.Event] = {}  # set when a task that is driven here is over
+        self._hints: dict[str, tuple[str, ...]] = {}  # other nodes that have the blobs of a task
+        self._joint = JointTasks(store, runtime, link, clock, rules.circle, self)
         self._group: asyncio.TaskGroup | None = None
 
     @property
@@ -99,7 +102,11 @@ class TaskController:
             created_at=now,
             updated_at=now,
         )
-        task, new = await self._store.create(task, request)
+        if request.joint is None:
+            task, new = await self._store.create(task, request)
+        else:
+            task, parts = self._joint.plan(task, request)
+            task, new = await self._store.create_joint(task, request, parts)
         if new:
             log.info("task accepted", extra={"task": task.id})
             self._specs[task.id] = (task.revision, request)
@@ -108,10 +115,14 @@ class TaskController:
 
     async def _permit(self, request: TaskRequest) -> None:
         await self._runtime.has(request)
-        if request.node is None or request.node == self._rules.name:
+        if request.joint is not None:
+            if request.joint.combine is not None:
+                await self._runtime.has(request.joint.combine)
+                await self._allow(request.joint.combine)
+        elif request.node is None or request.node == self._rules.name:
             await self._allow(request)
-        elif request.node not in self._rules.edges() or self._link is None:
-            known = ", ".join(sorted(self._rules.edges()))
+        elif request.node not in self._rules.circle.edges() or self._link is None:
+            known = ", ".join(sorted(self._rules.circle.edges()))
             raise Invalid(f"no edge is called '{request.node}' here", hint=f"edges that were heard of: {known or 'none'}")
 
     async def _allow(self, request: TaskSpec) -> None:
@@ -146,12 +157,23 @@ class TaskController:
 
     def look(self, id: str, *, waits: bool = True) -> None:
         """Has the loop of a task look at it again, or begin; `waits` says that it may be waiting for a place or for blobs."""
+        if self._joint.drives(id):
+            return  # it hears of every change by itself
         if (bell := self._bells.get(id)) is not None:
             bell.set()
         elif (run := self._runs.get(id)) is not None:
             self._stop_if_asked(id, run)
         elif waits:
             self._drive_anew(id)
+
+    def drive(self, id: str) -> None:
+        """Sees to it that a task is driven."""
+        self._drive_on(id)
+
+    def hint(self, id: str, sources: Sequence[str]) -> None:
+        """Other nodes that have the blobs of a task that comes."""
+        if sources:
+            self._hints[id] = tuple(sources)
 
     def drives(self, id: str) -> bool:
         """Whether a task has a loop, which is so until it is over."""
@@ -178,6 +200,8 @@ class TaskController:
             Conflict: the task is over, about to stop, or about to be revised over there.
         """
         task = await self.get(ref)
+        if task.parts or task.parent:
+            raise NotBuilt("a joint task cannot be changed while it runs", hint="stop it and submit another one")
         await self._runtime.has(spec)
         if task.node != self._rules.name and self._link is not None:
             return await self._link.order_revision(task, await self._movable(spec))
@@ -195,9 +219,16 @@ class TaskController:
         task = await self.get(ref)
         if task.state not in TASK_LIFE.terminal:
             raise Conflict(f"task {task.id} is {task.state}", hint="stop it first, or wait until it ends")
-        spec = await self._store.spec(task.id)
         words: dict[str, object] = {"name": task.name, "description": task.description, "labels": task.labels}
+        if task.parts:
+            return await self.submit((await self._store.request(task.id)).replace(**words, id=None))
+        spec = await self._store.spec(task.id)
         return await self.submit(TaskRequest.model_validate({**dict(spec), **words}))
+
+    async def parts(self, ref: str, round: int | None = None) -> Sequence[Task]:
+        """The parts of a joint task in its present round, or in another."""
+        task = await self.get(ref)
+        return await self._store.parts(task.id, task.round if round is None else round) if task.parts else ()
 
     def _log(self, task: Task, attempt: int | None) -> Path:
         number = task.attempt if attempt is None else attempt
@@ -250,6 +281,7 @@ class TaskController:
             self._attempts.pop(id, None)
             self._overs.pop(id).set()
             self._specs.pop(id, None)
+            self._hints.pop(id, None)
 
     def _drive_anew(self, id: str) -> None:
         """Has a loop that waits look again."""
@@ -325,22 +357,28 @@ class TaskController:
         """Has another node run the task, and waits for what it reports."""
         bell = self._bells.setdefault(task.id, asyncio.Event())
         bell.clear()
-        ordered = self._ordered.get(task.id, "")
-        wanted = "stop" if task.stopping else "start"
-        if not ordered:
-            await link.order(task, await self._movable(await self._store.spec(task.id)))
-            self._ordered[task.id] = "start"
-        if wanted == "stop" and ordered != "stop":
+        ordered = self._ordered.setdefault(task.id, set())
+        if "start" not in ordered:
+            sources = await self._joint.turn(task)
+            await link.order(task, await self._movable(await self._store.spec(task.id)), sources)
+            ordered.add("start")
+        if task.parent and not task.held and "go" not in ordered:
+            await link.order_go(task)
+            ordered.add("go")
+        if task.stopping and "stop" not in ordered:
             await link.order_stop(task)
-            self._ordered[task.id] = "stop"
+            ordered.add("stop")
+            if task.held:  # nothing is to be waited for: without a go it never starts
+                await self._store.advance(task.id, Step("stop", "stopped before it started"))
+                return
         known = await self._store.get(task.id)
-        if (known.state, known.stopping) == (task.state, task.stopping):
+        if (known.state, known.stopping, known.held) == (task.state, task.stopping, task.held):
             await self._hear(known, bell)
 
     async def _hear(self, task: Task, bell: asyncio.Event) -> None:
         """Waits for news of a task on another node; one that has not begun says meanwhile whether that node is there."""
         while not bell.is_set():
-            silent = self._rules.is_silent(task.node)
+            silent = self._rules.circle.is_silent(task.node)
             reason = f"{task.node} is silent, the task begins when it is back" if silent else f"sent to {task.node}"
             if task.state is TaskState.CREATED and not task.attempt and task.reason != reason:
                 task = await self._store.note(task.id, reason=reason)
@@ -357,6 +395,9 @@ class TaskController:
     async def _step(self, task: Task, *, fresh: bool) -> None:
         if task.node != self._rules.name and self._link is not None:
             await self._tend(task, self._link)
+            return
+        if task.parts:
+            await self._joint.drive(task)
             return
         if task.state in _BEFORE_START and not fresh:
             task, has_next = await self._store.now(task.id)
@@ -381,8 +422,8 @@ class TaskController:
         try:
             if self._is_foreign(task):
                 await self._allow(spec)
-            source = task.origin if self._is_foreign(task) else ""
-            await self._runtime.stage(Attempt(task.id, task.revision, number, spec, source))
+            sources = (*self._hints.get(task.id, ()), task.origin) if self._is_foreign(task) else ()
+            await self._runtime.stage(Attempt(task.id, task.revision, number, spec, sources))
         except Rejected as error:
             steps = (begin,) if quick else ()
             await self._advance(task, *steps, Step("fail", f"{Failure.STAGING}: {error.message}"))
@@ -392,7 +433,25 @@ class TaskController:
             await self._advance(task, *steps)
             return
         async with self._places:
+            if task.held:
+                await self._advance(task, *steps)
+                if not await self._is_released(task.id):
+                    return
+                steps = ()
             await self._launch(task, Attempt(task.id, task.revision, number, spec), *steps, Step("start"))
+
+    async def _is_released(self, id: str) -> bool:
+        """Waits, in the place that it has, until a part may start; False where it is to stop instead."""
+        bell = self._bells[id] = asyncio.Event()
+        try:
+            while True:
+                bell.clear()
+                task = await self._store.get(id)
+                if task.stopping or not task.held:
+                    return not task.stopping
+                await bell.wait()
+        finally:
+            del self._bells[id]
 
     async def _launch(self, task: Task, attempt: Attempt, *steps: Step) -> None:
         """Starts the program and keeps all steps to it as one: that it runs once is held by its folder's claim, by no row."""
@@ -437,6 +496,8 @@ class TaskController:
         if self._places.locked():
             await self._explain(task, f"waits for a place: {self._rules.at_once} tasks run on {self._rules.name}")
         async with self._places:
+            if task.held and not await self._is_released(task.id):
+                return
             attempt = Attempt(task.id, task.revision, task.attempt, await self._spec(task))
             await self._launch(task, attempt, Step("start"))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -17,11 +17,14 @@ from node.errors import Forbidden, NotFound
 from node.model.cluster import Received, Role
 from node.model.task import Task, TaskRequest, TaskSpec, TaskState
 from node.model.wire.task import (
+    TASK_GO,
     TASK_LOG,
     TASK_REPORT,
     TASK_REVISE,
     TASK_START,
     TASK_STOP,
+    Part,
+    TaskGo,
     TaskLogReply,
     TaskLogRequest,
     TaskReport,
@@ -50,6 +53,9 @@ class Driver(Protocol):
     def look(self, id: str) -> None:
         """Has the loop of a task look at it again, or begin."""
 
+    def hint(self, id: str, sources: Sequence[str]) -> None:
+        """Other nodes that have the blobs of a task that comes."""
+
     def drives(self, id: str) -> bool:
         """Whether the task has a loop."""
 
@@ -73,6 +79,7 @@ class TaskLink:
         self._driver = driver
         if Role.EDGE in roles:
             self._delivery.answer(TASK_START, self._start)
+            self._delivery.answer(TASK_GO, self._go)
             self._delivery.answer(TASK_STOP, self._stop)
             self._delivery.answer(TASK_REVISE, self._revise)
             self._transport.answer(TASK_LOG, self._log)
@@ -81,11 +88,16 @@ class TaskLink:
 
     # At the cloud
 
-    async def order(self, task: Task, spec: TaskSpec) -> None:
-        """Has the task's edge run it; repeating it changes nothing."""
+    async def order(self, task: Task, spec: TaskSpec, sources: Sequence[str] = ()) -> None:
+        """Has the task's edge run it; repeating it changes nothing. `sources` are other edges that have its blobs."""
         words = {"id": task.id, "name": task.name, "node": task.node}
         request = TaskRequest.model_validate({**dict(spec), **words})
-        await self._delivery.send(task.node, TASK_START, TaskStart(request=request))
+        part = Part(parent=task.parent, round=task.round) if task.parent else None
+        await self._delivery.send(task.node, TASK_START, TaskStart(request=request, part=part, sources=tuple(sources)))
+
+    async def order_go(self, task: Task) -> None:
+        """Has the part's edge start it; repeating it changes nothing."""
+        await self._delivery.send(task.node, TASK_GO, TaskGo(task=task.id))
 
     async def order_stop(self, task: Task) -> None:
         """Has the task's edge end it; repeating it changes nothing."""
@@ -139,16 +151,24 @@ class TaskLink:
             origin=peer.name,
             created_at=now,
             updated_at=now,
+            parent=order.part.parent if order.part else "",
+            round=order.part.round if order.part else 0,
+            held=order.part is not None,
         )
+        self._driver.hint(task.id, order.sources)
         return Effect(apply=self._store.creation(task, request), reply=lambda _: Received(), then=self._taken)
 
     def _taken(self, task: Task) -> None:
         self._store.told(task)
         self._driver.look(task.id)
 
+    def _go(self, peer: Peer, order: TaskGo) -> Effect[Task | None, Received]:
+        apply: Callable[[Writing], Task | None] = self._store.releasing(order.task, peer.name)
+        return Effect(apply=apply, reply=lambda _: Received(), then=partial(self._changed, order.task))
+
     def _stop(self, peer: Peer, order: TaskStop) -> Effect[Task | None, Received]:
         apply: Callable[[Writing], Task | None] = self._store.stopping(order.task, peer.name)
-        return Effect(apply=apply, reply=lambda _: Received(), then=partial(self._stopped, order.task))
+        return Effect(apply=apply, reply=lambda _: Received(), then=partial(self._changed, order.task))
 
     def _revise(self, peer: Peer, order: TaskRevise) -> Effect[Task | None, Received]:
         apply = self._store.ordering(order.task, peer.name, order.revision, order.spec)
@@ -163,7 +183,7 @@ class TaskLink:
         report = TaskReport(event=KEPT, task=task.replace(reason=reason[:REASON_MOST]))
         await self._delivery.post(self._store.dropping(task.id), task.origin, TASK_REPORT, report)
 
-    def _stopped(self, id: str, task: Task | None) -> None:
+    def _changed(self, id: str, task: Task | None) -> None:
         if task is not None:
             self._driver.look(id)
 

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from node.errors import Forbidden
 from node.model.task import TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """The edges as this node knows them: which there are, since when one is silent, and whether for long."""
+
+    edges: Callable[[], Collection[str]] = tuple
+    silent: Callable[[str], float] = lambda _: 0.0
+    is_silent: Callable[[str], bool] = lambda _: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +31,7 @@ class Rules:
     digests: frozenset[str] = frozenset()
     signers: tuple[str, ...] = ()
     at_once: int = 64
-    edges: Callable[[], Collection[str]] = tuple
-    is_silent: Callable[[str], bool] = lambda _: False
+    circle: Circle = field(default_factory=Circle)
 
 
 def permit(rules: Rules, spec: TaskSpec) -> None:

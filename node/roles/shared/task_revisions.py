@@ -58,7 +58,8 @@ class Revisions:
 
     async def _stage(self, task: Task, spec: TaskSpec, source: str) -> None:
         await self._runtime.clear(task.id, task.revision + 1, 1)
-        await self._runtime.stage(Attempt(task.id, task.revision + 1, 1, spec, source))
+        sources = (source,) if source else ()
+        await self._runtime.stage(Attempt(task.id, task.revision + 1, 1, spec, sources))
 
     async def make_ordered(self, id: str, link: TaskLink, look: Look) -> None:
         """The same for what the node that the task came from has ordered, until it is done or refused."""

@@ -52,7 +52,7 @@ class Attempt:
     revision: int
     number: int
     spec: TaskSpec
-    source: str = ""  # a peer that has its blobs, where they are not here
+    sources: tuple[str, ...] = ()  # peers that have its blobs, where they are not here
 
     @property
     def place(self) -> str:
@@ -70,8 +70,8 @@ class Bounds:
     packages: Packages = field(default_factory=Packages)
 
 
-Fetch: TypeAlias = Callable[[str, str], Awaitable[object]]
-"""Has a blob come from a peer: the blob's id, the peer's name."""
+Fetch: TypeAlias = Callable[[str, Sequence[str]], Awaitable[object]]
+"""Has a blob come from one of several peers: the blob's id, the peers' names; the last one is certain to have it."""
 
 
 class TaskRuntime:
@@ -120,13 +120,17 @@ class TaskRuntime:
 
     async def has(self, spec: TaskSpec) -> None:
         """Refuses a task whose blobs are not here: NotFound."""
-        for blob in _blobs_of(spec):
+        for blob in blobs_of(spec):
             await self._blobs.stat(blob)
 
-    async def fetch(self, blob: str, source: str) -> None:
+    async def size(self, blob: str) -> int:
+        """Bytes of a blob that is here; NotFound where it is not."""
+        return (await self._blobs.stat(blob)).size
+
+    async def fetch(self, blob: str, *sources: str) -> None:
         """Has a blob come here from a peer; raises as the node's `BlobService.fetch` does."""
         if self._fetch is not None:
-            await self._fetch(blob, source)
+            await self._fetch(blob, sources)
 
     async def put_script(self, script: str) -> str:
         """A script as a blob, for a node that fetches it."""
@@ -152,9 +156,9 @@ class TaskRuntime:
             return
         if attempt.spec.requirements:
             await self._environments.make(attempt.spec.requirements, await self.ladder())
-        if attempt.source:
-            for blob in _blobs_of(attempt.spec):
-                await self.fetch(blob, attempt.source)
+        if attempt.sources:
+            for blob in blobs_of(attempt.spec):
+                await self.fetch(blob, *attempt.sources)
         try:
             await self._lay(attempt.spec, folder / f"{WORK}.new")
         except FileExistsError as error:
@@ -275,7 +279,8 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def _blobs_of(spec: TaskSpec) -> list[str]:
+def blobs_of(spec: TaskSpec) -> list[str]:
+    """The blobs that a program needs."""
     return [*([spec.bundle] if spec.bundle is not None else []), *(data.blob for data in spec.data)]
 
 

@@ -33,6 +33,7 @@ def test_every_method_has_callers_and_only_the_cloud_gives_orders() -> None:
     assert all(callers.values())
     assert {verb for verb, roles in callers.items() if roles == {Role.CLOUD}} == {
         "task.start",
+        "task.go",
         "task.stop",
         "task.log",
         "task.revise",
