@@ -47,7 +47,7 @@ class TaskParts:
             return ground.registry.state(name) is not NodeState.READY
 
         packages = Packages(tasks.packages, tasks.index)
-        bounds = Bounds(_limits(tasks), SandboxLevel(tasks.sandbox), tasks.network, packages)
+        bounds = Bounds(_limits(tasks), SandboxLevel(tasks.sandbox), tasks.network, packages, tasks.own)
         runtime = TaskRuntime(ground.runner, ground.objects, config.node.data_dir / FOLDER, clock, bounds, fetch)
         link = TaskLink(config.node.name, ground.store.tasks, ground.transport, ground.delivery, clock)
         circle = Circle(edges, ground.registry.silent_for, is_silent)

@@ -26,6 +26,7 @@ from node.transport.keys import load_or_create
 
 STOP_S: Final = 5.0
 SAID_CHARACTERS: Final = 2000
+DIGITS: Final = "mnist_5k.csv.gz"  # an asset: what the edges have of their own
 CLOUD: Final = "cloud-1"
 _DOORS: Final = range(20_000, 32_000, 2)
 _TRIES: Final = 500
@@ -263,6 +264,7 @@ class LocalSystem:
         lines += ["[tasks]", self._tasks] if self._tasks else []
         lines += ["[federated]", f'approve = "{self._approve}"']
         if member.role == "edge":
+            lines += ["[tasks.own]", f"digits = '{self._assets / DIGITS}'"]
             for source in self._sources:
                 lines += [
                     f"[edge.sources.{source.name}]",

@@ -331,6 +331,9 @@ class TasksConfig(Section):
     index: str = Field(
         "", max_length=2000, description="Whence they come: URL of an index or a folder of wheels; empty: pip's."
     )
+    own: dict[Identifier, Folder] = Field(
+        {}, description="Files or folders of this node that a task may read, by the names that tasks ask for."
+    )
     cpu: Annotated[Duration, Field(ge=0)] = Field(0.0, description="CPU time of each process of a task; 0: no limit.")
     wall: Annotated[Duration, Field(ge=0)] = Field(0.0, description="Time from its start to its end; 0: no limit.")
     memory: Annotated[Size, Field(ge=0)] = Field(4 * 2**30, description="Memory of a task; 0: no limit.")

@@ -30,6 +30,7 @@ InnerPath = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,500}$
 SCRIPT_MOST: Final = 512 * 1024  # characters of a script within a request; a longer one is uploaded first
 ARGUMENTS_MOST: Final = 256
 DATA_MOST: Final = 256
+OWN_MOST: Final = 16
 PARTS_MOST: Final = 64  # edges of a joint task
 ROUNDS_MOST: Final = 1000
 JOINT_KEY: Final = "joint"  # of a part's config
@@ -112,8 +113,9 @@ class TaskSpec(Value):
     """What one revision does: exactly one of `script`, `bundle` and `command`.
 
     `bundle` is the blob of a script, or of a zip or tar archive; `entry` is the file in an archive that is run. `config` is
-    found as `config.json` in the task's folder. `requirements` are packages that the script imports. `signature` covers the
-    script or bundle and `entry`, see `tasks.signers`.
+    found as `config.json` in the task's folder. `own` names files or folders of the node that runs it (`tasks.own`): they are
+    found as `data/<name>`, to be read. `requirements` are packages that the script imports. `signature` covers the script or
+    bundle and `entry`, see `tasks.signers`.
     """
 
     script: Annotated[str, StringConstraints(max_length=SCRIPT_MOST)] | None = None
@@ -123,6 +125,7 @@ class TaskSpec(Value):
     args: Arguments = ()
     config: Annotated[dict[str, JsonValue], Field(max_length=CONFIG_KEYS_MOST)] = {}
     data: Annotated[Items[DataFile], Field(max_length=DATA_MOST)] = ()
+    own: Annotated[Items[Word63], Field(max_length=OWN_MOST)] = ()
     limits: Limits = Limits()
     retry: Retry = Retry()
     sandbox: SandboxLevel | None = None

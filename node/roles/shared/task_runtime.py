@@ -13,14 +13,14 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Forbidden, Malformed, StorageFailed
+from node.errors import Conflict, EcnodeError, Forbidden, Malformed, NotFound, StorageFailed
 from node.model.process import Limits, SandboxLevel
 from node.model.task import ARTIFACTS_MOST, Artifact, TaskSpec
 from node.pipeline.task import archive
@@ -68,6 +68,7 @@ class Bounds:
     level: SandboxLevel = SandboxLevel.L1
     network: bool = False
     packages: Packages = field(default_factory=Packages)
+    own: Mapping[str, Path] = field(default_factory=dict)
 
 
 Fetch: TypeAlias = Callable[[str, Sequence[str]], Awaitable[object]]
@@ -169,7 +170,15 @@ class TaskRuntime:
     async def _lay(self, spec: TaskSpec, new: Path) -> None:
         bundle = None if spec.bundle is None else await self._blobs.open(spec.bundle)
         data = [(await self._blobs.open(each.blob), each.path) for each in spec.data]
-        await asyncio.to_thread(_lay, spec, new, bundle, data)
+        await asyncio.to_thread(_lay, spec, new, bundle, data, self._own(spec))
+
+    def _own(self, spec: TaskSpec) -> dict[str, Path]:
+        """Where the node's own data are that a program asks for."""
+        known = self._bounds.own
+        if absent := [name for name in spec.own if not (name in known and known[name].exists())]:
+            have = ", ".join(sorted(known)) or "none"
+            raise NotFound(f"this node has no data '{absent[0]}' of its own", hint=f"tasks.own of its config names: {have}")
+        return {name: known[name].resolve() for name in spec.own}
 
     async def start(self, attempt: Attempt) -> Run:
         """The attempt's run, started now or before."""
@@ -199,6 +208,7 @@ class TaskRuntime:
         entry = spec.entry if spec.bundle is not None and (work / spec.entry).is_file() else SCRIPT
         argv = list(spec.command) or [sys.executable, entry]
         packages = (str(self._environments.path(spec.requirements)),) if spec.requirements else ()
+        readable = (*interpreter_paths(), *packages, *map(str, self._own(spec).values()))
         return Program(
             folder=folder,
             argv=[*argv, *spec.args],
@@ -210,7 +220,7 @@ class TaskRuntime:
             limits=spec.limits.within(self._bounds.limits),
             box=Box(
                 ladder.level.value,
-                (*interpreter_paths(), *packages),
+                readable,
                 (str(work),),
                 spec.network and self._bounds.network,
                 ladder.etc,
@@ -284,7 +294,9 @@ def blobs_of(spec: TaskSpec) -> list[str]:
     return [*([spec.bundle] if spec.bundle is not None else []), *(data.blob for data in spec.data)]
 
 
-def _lay(spec: TaskSpec, new: Path, bundle: BinaryIO | None, data: Sequence[tuple[BinaryIO, str]]) -> None:
+def _lay(
+    spec: TaskSpec, new: Path, bundle: BinaryIO | None, data: Sequence[tuple[BinaryIO, str]], own: Mapping[str, Path]
+) -> None:
     with ExitStack() as exits:
         for file in (*([bundle] if bundle is not None else []), *(each for each, _ in data)):
             exits.enter_context(file)
@@ -296,6 +308,9 @@ def _lay(spec: TaskSpec, new: Path, bundle: BinaryIO | None, data: Sequence[tupl
             _lay_out(bundle, new, spec.entry)
         for file, path in data:
             archive.copy(file, new / "data" / path)
+        (new / "data").mkdir(mode=0o700, exist_ok=True)
+        for name, place in own.items():
+            (new / "data" / name).symlink_to(place)
         _finish(new, json.dumps(spec.config))
 
 
