@@ -16,6 +16,4 @@ model = {name: sum(models[node][name] * (scores[node]["images"] / images) for no
 np.savez(left / "model.npz", **model)
 tests = sum(score["tests"] for score in scores.values())
 before = sum(score["before"] * score["tests"] for score in scores.values()) / tests
-print(
-    f"round {told['round']}: {len(models)} models averaged; the one they began with was right in {before:.1%} of {tests} tests"
-)
+print(f"round {told['round']}: {len(models)} models averaged, {before:.1%} of {tests} tests were right before it")

@@ -34,7 +34,7 @@ from node.api.compat.efls_bodies import (
     UserUpdate,
 )
 from node.api.compat.pai import CreateTask
-from node.api.compat.tasks import OriginalTask
+from node.api.compat.tasks import OriginalGit, OriginalTask
 from node.api.inputs import ServiceInput
 from node.model.access import TokenRequest
 from node.model.document import BlobPull, Document, PlanChoice
@@ -112,6 +112,12 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     BlobPull: {"sources": ["edge-1"], "wait": 5.0},
     TokenRequest: {"label": "dashboard on the wall", "scope": "read", "ttl": 3600.0},
     JoinTokenRequest: {"roles": ["edge"], "ttl": 3600.0, "label": "the edge in the lobby"},
+    OriginalGit: {
+        "name": "digits",
+        "url": "https://git.example/digits.git",
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "file": "train.py",
+    },
     OriginalTask: {"name": "digits", "file": "train.py", "union_train": "0", "edge_nodes": "edge-1"},
     CreateTask: {
         "task_name": "test-datagen",

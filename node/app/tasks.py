@@ -13,12 +13,14 @@ from node.model.cluster import NodeState, Role
 from node.model.process import Limits, SandboxLevel
 from node.roles.shared.task_controller import TaskController
 from node.roles.shared.task_environments import Packages
+from node.roles.shared.task_git import GitRules, GitSources
 from node.roles.shared.task_link import TaskLink
 from node.roles.shared.task_policy import Circle, Rules
 from node.roles.shared.task_retention import TaskRetention
 from node.roles.shared.task_runtime import Bounds, TaskRuntime
 
 FOLDER: Final = "tasks"
+GIT_FOLDER: Final = "git"
 FETCH_S: Final = 600.0  # for one blob; what came in until then stays, and the next try goes on
 
 
@@ -52,7 +54,9 @@ class TaskParts:
         link = TaskLink(config.node.name, ground.store.tasks, ground.transport, ground.delivery, clock)
         circle = Circle(edges, ground.registry.silent_for, is_silent)
         rules = Rules(config.node.name, tasks.allow, frozenset(tasks.digests), tasks.signers, tasks.at_once, circle)
-        controller = TaskController(ground.store.tasks, runtime, clock, rules, link)
+        places = GitRules(tasks.git_hosts, tasks.git_folders)
+        git = GitSources(ground.runner, ground.objects, config.node.data_dir / GIT_FOLDER, places, runtime.ladder)
+        controller = TaskController(ground.store.tasks, runtime, clock, rules, link, git)
         link.register(ground.roles, runtime, controller)
         return cls(controller, TaskRetention(ground.store.tasks, runtime, clock, config.storage.keep.logs))
 

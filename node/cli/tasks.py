@@ -43,8 +43,10 @@ def tasks() -> None:
 
 
 @tasks.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @click.argument("arguments", nargs=-1)
+@click.option("--git", "url", metavar="URL", help="A repository, in place of FILE: https, ssh, or a folder of the node.")
+@click.option("--commit", metavar="SHA", help="Its commit, all 40 digits.")
 @click.option("--name", default="", help="A name for it; default: the file's.")
 @click.option("--arg", "pairs", metavar="KEY=VALUE", multiple=True, help="Set a value of the config; may be repeated.")
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Config, JSON or TOML.")
@@ -68,8 +70,10 @@ def tasks() -> None:
 @pass_settings
 def submit(  # noqa: PLR0917 - click passes them by name
     settings: Settings,
-    file: Path,
+    file: Path | None,
     arguments: tuple[str, ...],
+    url: str | None,
+    commit: str | None,
     name: str,
     pairs: tuple[str, ...],
     config: Path | None,
@@ -90,10 +94,7 @@ def submit(  # noqa: PLR0917 - click passes them by name
     A FILE that ends in .toml describes the task: the fields of the API, with `file` for a program or data beside it. Options
     go before what it says.
     """
-    document: Document = {
-        "id": new_id("t", _CLOCK.wall()),  # made here, so that asking twice is one task
-        "name": name or file.stem if file.suffix == DESCRIBED else name or file.name,
-    }
+    document: Document = {"id": new_id("t", _CLOCK.wall())}  # made here, so that asking twice is one task
     given: Document = {
         "name": name,
         "args": list(arguments),
@@ -103,10 +104,14 @@ def submit(  # noqa: PLR0917 - click passes them by name
         "node": node,
     }
     with settings.connect() as client:
-        if file.suffix == DESCRIBED:
-            document |= described(settings, client, file, key)
+        if url is not None:
+            document |= {"name": url.rstrip("/").rpartition("/")[2], "git": {"url": url, "commit": commit}, "entry": entry}
+        elif file is None:
+            raise Invalid("nothing to run", hint="name a FILE, or --git URL --commit SHA")
+        elif file.suffix == DESCRIBED:
+            document |= {"name": file.stem, **described(settings, client, file, key)}
         else:
-            document |= program(settings, client, file, entry, key)
+            document |= {"name": file.name, **program(settings, client, file, entry, key)}
         document |= {field: value for field, value in given.items() if value}
         document["config"] = {**_table(document, "config"), **(_config(config) if config else {}), **_pairs(pairs)}
         if joint is not None:

@@ -331,6 +331,12 @@ class TasksConfig(Section):
     index: str = Field(
         "", max_length=2000, description="Whence they come: URL of an index or a folder of wheels; empty: pip's."
     )
+    git_hosts: Texts = Field(
+        (), max_length=256, description="Hosts to fetch from by git though only this machine reaches them."
+    )
+    git_folders: Annotated[tuple[Folder, ...], BeforeValidator(one_or_many)] = Field(
+        (), max_length=64, description="Folders whose repositories tasks may come from."
+    )
     own: dict[Identifier, Folder] = Field(
         {}, description="Files or folders of this node that a task may read, by the names that tasks ask for."
     )

@@ -100,6 +100,13 @@ class DataFile(Value):
     blob: BlobId
 
 
+class GitSource(Value):
+    """One commit of a repository: its tree becomes the bundle. `url` is https, ssh, or a folder that the node allows."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x20\x7f-][^\x00-\x20\x7f]*$")]
+    commit: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+
+
 class Retry(Value):
     """How often the task may be tried. With `safe` an attempt whose end nobody saw is tried again too: it may then have taken
     effect twice. What the program itself reports (a code that is not 0, a limit) is tried again by `attempts` alone.
@@ -135,9 +142,9 @@ class TaskSpec(Value):
 
     @model_validator(mode="after")
     def _one_program(self) -> TaskSpec:
-        given = [name for name in ("script", "bundle", "command") if getattr(self, name)]
+        given = [name for name in ("script", "bundle", "command", "git") if getattr(self, name, None)]
         if len(given) != 1:
-            raise ValueError(f"give one of script, bundle and command, not {' and '.join(given) or 'none'}")
+            raise ValueError(f"give one of script, bundle, command and git, not {' and '.join(given) or 'none'}")
         return self
 
 
@@ -169,7 +176,7 @@ class Joint(Value):
 
 
 class TaskRequest(TaskSpec):
-    """What a user submits. `sandbox` is the least level that it may run at."""
+    """What a user submits. `sandbox` is the least level that it may run at; `git` takes the place of a bundle."""
 
     id: TaskId | None = None
     name: Text = ""
@@ -177,6 +184,7 @@ class TaskRequest(TaskSpec):
     labels: Labels = {}
     node: Name | None = None
     joint: Joint | None = None
+    git: GitSource | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> TaskRequest:

@@ -63,6 +63,17 @@ class OriginalTask(Value):
     edge_nodes: Annotated[str, StringConstraints(max_length=8192)] = ""
 
 
+class OriginalGit(Value):
+    """The form of `/task/git`: as that of `/task`, with a repository and its commit in place of a file."""
+
+    name: Text
+    url: Annotated[str, StringConstraints(max_length=2000)]
+    commit: Annotated[str, StringConstraints(max_length=64)]
+    file: Annotated[str, StringConstraints(max_length=500)] = "main.py"
+    union_train: Literal["0", "1"] = "0"
+    edge_nodes: Annotated[str, StringConstraints(max_length=8192)] = ""
+
+
 class TaskNumber(Value):
     """Which task."""
 
@@ -166,14 +177,25 @@ async def _create(request: web.Request) -> JsonValue:
     wanted = await read_form(request, OriginalTask)
     if wanted.url:
         raise NotBuilt("a url is not fetched by this release", hint="upload the file, then name it with `file`")
+    document = {"name": wanted.name, "bundle": await _uploaded(request, wanted.file), **_places(wanted)}
+    task, _ = await tasks_of(request).submit(from_document(TaskRequest, document))
+    return await _number(request, task)
+
+
+def _places(wanted: OriginalTask | OriginalGit) -> Document:
     nodes = [node.strip() for node in wanted.edge_nodes.split(",") if node.strip()]
-    if len(nodes) > 1 and wanted.union_train == "0":
-        raise Invalid("several nodes", problems=[Problem("edge_nodes", "one node at the most without union_train")])
-    document: Document = {"name": wanted.name, "bundle": await _uploaded(request, wanted.file)}
     if wanted.union_train == "1":
-        document["joint"] = {"nodes": [*nodes]}
-    elif nodes:
-        document["node"] = nodes[0]
+        return {"joint": {"nodes": [*nodes]}}
+    if len(nodes) > 1:
+        raise Invalid("several nodes", problems=[Problem("edge_nodes", "one node at the most without union_train")])
+    return {"node": nodes[0]} if nodes else {}
+
+
+async def _submit_git(request: web.Request) -> JsonValue:
+    """Makes a task of a commit and starts it; `msg` is its number."""
+    wanted = await read_form(request, OriginalGit)
+    git: Document = {"url": wanted.url, "commit": wanted.commit}
+    document: Document = {"name": wanted.name, "git": git, "entry": wanted.file, **_places(wanted)}
     task, _ = await tasks_of(request).submit(from_document(TaskRequest, document))
     return await _number(request, task)
 
@@ -260,6 +282,7 @@ ROUTES: Final = (
         raises=(*_MADE, TooLarge),
     ),
     _route("POST", "/task", Scope.SUBMIT, _enveloped(_create), "Run it.", body=OriginalTask, raises=_MADE),
+    _route("POST", "/task/git", Scope.SUBMIT, _enveloped(_submit_git), "Run a commit.", body=OriginalGit, raises=_MADE),
     _route("GET", "/task", Scope.READ, _enveloped(_ask), "All tasks, or one.", params=OneOrAll),
     _route("GET", "/task/start/{id}", Scope.SUBMIT, _changes(_start), "Run it once more.", raises=_MADE),
     _route("GET", "/stop", Scope.SUBMIT, _changes(_stop), "Stop a task.", params=TaskNumber, raises=_MADE),

@@ -8,14 +8,17 @@ only callers with the scope admin may add sources at all. Blocking: for a thread
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from node.errors import Forbidden, Invalid, Unavailable
+from node.errors import Invalid
 from node.roles.edge.source_reader import LIVE_SCHEMES
+from node.roles.shared.reach import check_host, check_path
+
+_HOST_HINT: Final = "name it in edge.source_hosts, or write the source into the config"
+_PATH_HINT: Final = "name its folder in edge.source_folders, or write the source into the config"
 
 
 def check_url(url: str, hosts: Sequence[str], folders: Sequence[Path]) -> None:
@@ -35,37 +38,8 @@ def check_url(url: str, hosts: Sequence[str], folders: Sequence[Path]) -> None:
     except ValueError as error:
         raise Invalid(f"url: {error}") from error
     if parts.scheme.lower() in LIVE_SCHEMES:
-        _check_host(host or "", port, hosts)
+        check_host(host or "", port or 80, hosts, _HOST_HINT)
     elif parts.scheme.lower() in {"", "file"}:
-        _check_path(Path(unquote(parts.path) if parts.scheme else url), folders)
+        check_path(Path(unquote(parts.path) if parts.scheme else url), folders, _PATH_HINT)
     else:
         raise Invalid(f"url: no reader knows '{parts.scheme}'", hint="use a path, a camera index, http or rtsp")
-
-
-def _check_host(host: str, port: int | None, hosts: Sequence[str]) -> None:
-    if not host:
-        raise Invalid("url: names no host")
-    if host in hosts:
-        return
-    try:
-        found = socket.getaddrinfo(host, port or 80, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Unavailable(f"'{host}' is not known: {error}") from error
-    for *_, place in found:
-        address = ipaddress.ip_address(str(place[0]).partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        inner = address.is_loopback or address.is_link_local or address.is_unspecified
-        if (inner or address.is_multicast or address.is_reserved) and str(address) not in hosts:
-            raise Forbidden(
-                f"'{host}' is {address}, which only this machine or its link reaches",
-                hint="name it in edge.source_hosts, or write the source into the config",
-            )
-
-
-def _check_path(path: Path, folders: Sequence[Path]) -> None:
-    place = path.expanduser().resolve()
-    if not any(place.is_relative_to(folder.resolve()) for folder in folders):
-        raise Forbidden(
-            f"{place} lies in no folder that sources may be added from",
-            hint="name its folder in edge.source_folders, or write the source into the config",
-        )

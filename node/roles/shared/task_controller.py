@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from node.clock import Clock
-from node.errors import Conflict, EcnodeError, Invalid, NotBuilt, NotFound, Rejected, Unavailable
+from node.errors import Conflict, EcnodeError, Forbidden, Invalid, NotBuilt, NotFound, Rejected, Unavailable
 from node.model.process import Facts
-from node.model.task import TASK_LIFE, Failure, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
+from node.model.task import TASK_LIFE, Failure, GitSource, Task, TaskChange, TaskEvent, TaskRequest, TaskSpec, TaskState
 from node.model.value import new_id
 from node.roles.shared import task_logs
 from node.roles.shared.joint_tasks import JointTasks
 from node.roles.shared.runner.runner import Run
+from node.roles.shared.task_git import GitSources
 from node.roles.shared.task_link import LOG_WAIT_S, NOT_YET_S, TaskLink
 from node.roles.shared.task_logs import LogPart
 from node.roles.shared.task_policy import Rules, permit
@@ -46,7 +47,16 @@ _BEFORE_START: Final = {
 class TaskController:
     """The tasks of a node, and the loops that drive them."""
 
-    def __init__(self, store: Tasks, runtime: TaskRuntime, clock: Clock, rules: Rules, link: TaskLink | None = None) -> None:
+    def __init__(  # noqa: PLR0917 - what only the composition root brings together
+        self,
+        store: Tasks,
+        runtime: TaskRuntime,
+        clock: Clock,
+        rules: Rules,
+        link: TaskLink | None = None,
+        git: GitSources | None = None,
+    ) -> None:
+        self._git = git
         self._store = store
         self._runtime = runtime
         self._clock = clock
@@ -88,7 +98,9 @@ class TaskController:
     # What a caller may do
 
     async def submit(self, request: TaskRequest) -> tuple[Task, bool]:
-        """The stored task and whether it is new; raises as `TaskRuntime.check` does."""
+        """The stored task and whether it is new; raises as `TaskRuntime.check` and `GitSources.bundle` do."""
+        if request.git is not None:
+            request = await self._fetched(request, request.git)
         await self._permit(request)
         now = self._clock.wall()
         task = Task(
@@ -112,6 +124,13 @@ class TaskController:
             self._specs[task.id] = (task.revision, request)
             self._drive_on(task.id, task)
         return task, new
+
+    async def _fetched(self, request: TaskRequest, git: GitSource) -> TaskRequest:
+        """The same with the commit as its bundle, and what it was made of among its labels."""
+        if self._git is None or self._rules.allow == "none":
+            raise Forbidden("this node fetches nobody's code")
+        bundle = await self._git.bundle(git)
+        return request.replace(git=None, bundle=bundle, labels={"git": git.url, "commit": git.commit, **request.labels})
 
     async def _permit(self, request: TaskRequest) -> None:
         await self._runtime.has(request)

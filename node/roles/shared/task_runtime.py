@@ -218,13 +218,7 @@ class TaskRuntime:
             watched=work,
             environment={**_environment(attempt, work), **({"PYTHONPATH": packages[0]} if packages else {})},
             limits=spec.limits.within(self._bounds.limits),
-            box=Box(
-                ladder.level.value,
-                readable,
-                (str(work),),
-                spec.network and self._bounds.network,
-                ladder.etc,
-            ),
+            box=Box(ladder.level.value, readable, (str(work),), spec.network and self._bounds.network, ladder.etc),
         )
 
     async def artifacts(self, attempt: Attempt) -> tuple[Artifact, ...]:
