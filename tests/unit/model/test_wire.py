@@ -35,6 +35,7 @@ def test_every_method_has_callers_and_only_the_cloud_gives_orders() -> None:
         "task.start",
         "task.go",
         "task.stop",
+        "task.revise",
         "task.log",
         "task.revise",
         "job.start",
