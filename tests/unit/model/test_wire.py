@@ -37,7 +37,6 @@ def test_every_method_has_callers_and_only_the_cloud_gives_orders() -> None:
         "task.stop",
         "task.revise",
         "task.log",
-        "task.revise",
         "job.start",
         "job.plan",
         "job.stop",
