@@ -1,8 +1,9 @@
 """How does a listener hear what happens, as it happens?
 
 Server-sent events. The first is a `snapshot`; then every event has an id, and a listener that comes back with
-`Last-Event-ID` goes on behind it, or is told by `resync` that some are lost and gets a snapshot again. `?query=` listens to one
-query and closes with `end` and its final state. Silence is broken by comments, so that both sides notice a dead line.
+`Last-Event-ID` goes on behind it, or is told by `resync` that some are lost and gets a snapshot again. `?query=` or
+`?session=` listens to one of them and closes with `end` and its final state. Silence is broken by comments, so that both
+sides notice a dead line.
 
 Source: WHATWG HTML, section 9.2 (server-sent events).
 """
@@ -16,12 +17,13 @@ from aiohttp import web
 from pydantic import JsonValue
 
 from node.api.gate import REQUEST_ID
-from node.api.ports import Plots, Queries, Tasks
+from node.api.ports import Plots, Ports, Queries, Tasks
 from node.api.reading import read_params
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import Busy, Conflict, EcnodeError, NotBuilt, NotFound, StorageFailed
 from node.model.document import to_document
 from node.model.event import EventsQuery, Topic
+from node.model.federated import Session
 from node.model.plot import PLOT_LIFE, Plot
 from node.model.task import TASK_LIFE, Task
 from node.model.video import QUERY_LIFE, Query
@@ -37,30 +39,40 @@ SNAPSHOT_QUERIES: Final = 200  # of each state that is not final
 SNAPSHOT_PLOTS: Final = 200  # likewise
 SNAPSHOT_TASKS: Final = 200  # the same
 _LIVE_TASKS: Final = tuple(state for state in TASK_LIFE.states if state not in TASK_LIFE.terminal)
+SNAPSHOT_SESSIONS: Final = 200  # the newest
 _LIVE: Final = tuple(state for state in QUERY_LIFE.states if state not in QUERY_LIFE.terminal)
 _PLOTTING: Final = tuple(state for state in PLOT_LIFE.states if state not in PLOT_LIFE.terminal)
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """Events as they come: snapshot, query, progress, plot, task, node, resync, end. Last-Event-ID tells where from."""
+    """Events as they come: snapshot, the topics' own, resync, end. Last-Event-ID goes on where a stream broke off."""
     door = request.app[DOOR]
-    bus, queries = door.ports.events, door.ports.queries
+    bus = door.ports.events
     params = read_params(request, EventsQuery)
     if bus is None:
         raise NotBuilt("this door has no events")
-    query = None
-    if params.query is not None:
-        if queries is None:
-            raise NotFound("this node keeps no queries: a node with the role cloud does")
-        query = await queries.get(params.query)
+    one = await _chosen(door.ports, params)
     if door.listening.locked():
         raise Busy(f"{MAX_LISTENERS} listeners are there already")
     async with door.listening:
         response = web.StreamResponse(headers={**_HEADERS, "X-Request-Id": request[REQUEST_ID]})
         await response.prepare(request)
         if request.method != "HEAD":
-            await _Listener(request, response, bus, params, query).serve()
+            await _Listener(request, response, bus, params, one).serve()
     return response
+
+
+async def _chosen(ports: Ports, params: EventsQuery) -> Query | Session | None:
+    """The one record that a listener wants to hear of, if it is one."""
+    if params.query is not None:
+        if ports.queries is None:
+            raise NotFound("this node keeps no queries: a node with the role cloud does")
+        return await ports.queries.get(params.query)
+    if params.session is not None:
+        if ports.sessions is None:
+            raise NotFound("this node has no private sessions: a node with the role federated has")
+        return await ports.sessions.get(params.session)
+    return None
 
 
 _HEADERS: Final = {
@@ -75,7 +87,12 @@ class _Listener:
     """One stream: a cursor into the bus, and what its reader wants to hear."""
 
     def __init__(
-        self, request: web.Request, response: web.StreamResponse, bus: EventBus, params: EventsQuery, query: Query | None
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        bus: EventBus,
+        params: EventsQuery,
+        one: Query | Session | None,
     ) -> None:
         self._request = request
         self._response = response
@@ -84,7 +101,7 @@ class _Listener:
         self._clock = request.app[DOOR].clock
         self._params = params
         self._topics = params.chosen()
-        self._query = query.id if query is not None else None
+        self._one = one.id if one is not None else None
         self._cursor = bus.number
 
     async def serve(self) -> None:
@@ -106,8 +123,8 @@ class _Listener:
                 self._cut(f"too slow by {self._bus.oldest - self._cursor} events")
                 return
             over = await self._tell() or over
-            if over and self._query is not None:
-                await self._write(encode("end", await self._final(self._query), self._bus.name(self._cursor)))
+            if over and self._one is not None:
+                await self._write(encode("end", to_document(await self._record(self._one)), self._bus.name(self._cursor)))
             if over or not self._params.follow or self._bus.closed:
                 return
             await self._clock.sleep(PACE)
@@ -130,10 +147,10 @@ class _Listener:
         if not news:
             return False
         self._cursor = news[-1].number
-        wanted = [one for one in news if one.topic in self._topics and self._query in (None, one.ref)]
+        wanted = [one for one in news if one.topic in self._topics and self._one in (None, one.ref)]
         if wanted:
             await self._write(b"".join([one.content for one in wanted]))
-        return self._query is not None and any(one.last for one in wanted)
+        return self._one is not None and any(one.last for one in wanted)
 
     async def _wait(self) -> bool:
         """Waits for news and keeps the line alive meanwhile; whether the one query was found to be over."""
@@ -152,17 +169,18 @@ class _Listener:
             await self._response.write(content)
 
     async def _is_over(self) -> bool:
-        if self._query is None or self._ports.queries is None:
-            return False
-        return (await self._ports.queries.get(self._query)).state in QUERY_LIFE.terminal
+        return self._one is not None and (await self._record(self._one)).ended_at is not None
 
-    async def _final(self, query: str) -> dict[str, JsonValue]:
-        return to_document(await self._ports.queries.get(query)) if self._ports.queries is not None else {}
+    async def _record(self, id: str) -> Query | Session:
+        if Topic.SESSIONS in self._topics and self._ports.sessions is not None:
+            return await self._ports.sessions.get(id)
+        assert self._ports.queries is not None, "it was found there before the stream began"
+        return await self._ports.queries.get(id)
 
     async def _snapshot(self) -> dict[str, JsonValue]:
-        queries = self._ports.queries
-        if self._query is not None:
-            return {"query": await self._final(self._query)}
+        queries, sessions = self._ports.queries, self._ports.sessions
+        if self._one is not None:
+            return {"session" if Topic.SESSIONS in self._topics else "query": to_document(await self._record(self._one))}
         found: dict[str, JsonValue] = {}
         if Topic.QUERIES in self._topics and queries is not None:
             found["queries"] = [to_document(query) for query in await _live(queries)]
@@ -171,6 +189,9 @@ class _Listener:
         tasks = self._ports.tasks
         if Topic.TASKS in self._topics and tasks is not None:
             found["tasks"] = [to_document(task) for task in await _live_tasks(tasks)]
+        if Topic.SESSIONS in self._topics and sessions is not None:
+            live = [one for one in await sessions.page(SNAPSHOT_SESSIONS, None) if one.ended_at is None]
+            found["sessions"] = [to_document(session) for session in live]
         if Topic.NODES in self._topics:
             found["nodes"] = [to_document(view) for view in self._ports.nodes.views()]
         return found

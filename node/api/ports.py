@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from node.model.access import Claim, KeptAnswer, Token
 from node.model.blob import BlobInfo
+from node.model.block import ModelBlock
 from node.model.cluster import NodeReport, NodeView, ServiceReport, SourceReport
 from node.model.decision import Decision
 from node.model.federated import Dataset, DatasetRequest, Record, Session, SessionEvent, SessionRequest
@@ -411,6 +412,9 @@ class SessionDesk(Protocol):
     async def records(self, ref: str, after: int) -> Sequence[Record]: ...
 
     async def events(self, ref: str) -> Sequence[SessionEvent]: ...
+
+    async def blocks(self, ref: str) -> Sequence[ModelBlock]:
+        """The blocks of the model that lie here; NotFound where there is none."""
 
 
 class DatasetShelf(Protocol):

@@ -13,6 +13,7 @@ from node.api.ports import DatasetShelf, SessionDesk
 from node.api.reading import read_body, read_params, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import Busy, Conflict, Forbidden, Invalid, NotFound, PeerUnreachable, StorageFailed
+from node.model.block import ModelBlock
 from node.model.document import SessionListQuery, SessionRecordsQuery, to_document
 from node.model.federated import (
     Dataset,
@@ -121,6 +122,11 @@ async def outputs(request: web.Request) -> web.Response:
     return page(found, None)
 
 
+async def blocks(request: web.Request) -> web.Response:
+    """The blocks of the model whose owners' parties this node plays; those of others stay with them."""
+    return page(await desk_of(request).blocks(_ref(request)), None)
+
+
 async def events(request: web.Request) -> web.Response:
     """Every step of a session's life."""
     return page(await desk_of(request).events(_ref(request)), None)
@@ -189,6 +195,9 @@ ROUTES: Final = (
     Route("GET", f"{_ONE}/traffic", Scope.READ, traffic, "What was said.", reply=PartyTraffic, many=True, raises=_NAMED),
     Route(
         "GET", f"{_ONE}/outputs", Scope.READ, outputs, "Files of the parties.", reply=SessionOutput, many=True, raises=_NAMED
+    ),
+    Route(
+        "GET", f"{_ONE}/model", Scope.OPERATE, blocks, "Blocks of the model here.", reply=ModelBlock, many=True, raises=_NAMED
     ),
     Route("GET", f"{_ONE}/events", Scope.READ, events, "Steps of its life.", reply=SessionEvent, many=True, raises=_NAMED),
     Route(

@@ -14,7 +14,10 @@ from node.pipeline.federated.identity import load_or_create
 from node.roles.federated.console.console import Console
 from node.roles.federated.coordinator import Coordinator
 from node.roles.federated.datasets import DataRoot, DatasetRegistry
-from node.roles.federated.peer import Policy, SessionPeer
+from node.roles.federated.memory import Memory
+from node.roles.federated.peer import SessionPeer
+from node.roles.federated.policy import Policy
+from node.roles.shared.news import SessionNews
 
 SIGNING_KEY: Final = "signing.key"
 SESSIONS: Final = "sessions"
@@ -39,14 +42,21 @@ class FederatedParts:
         """
         config, settings = ground.config, ground.config.federated
         data_dir = config.node.data_dir
+        news = SessionNews(ground.bus)
         root = DataRoot(Path(settings.data_root).expanduser() if settings.data_root else data_dir / DATA_ROOT)
         datasets = DatasetRegistry(root, ground.store.datasets, ground.spawner, ground.clock)
         key = load_or_create(data_dir / SIGNING_KEY)
         peer = SessionPeer(
             config.node.name,
             key,
-            Policy(settings.approve, frozenset(settings.allow), frozenset(settings.capabilities), settings.min_intersection),
-            data_dir / SESSIONS,
+            Policy(
+                settings.approve,
+                frozenset(settings.allow),
+                frozenset(settings.capabilities),
+                settings.min_intersection,
+                settings.token,
+            ),
+            Memory(data_dir / SESSIONS),
             data=datasets,
             store=ground.store,
             transport=ground.transport,
@@ -54,6 +64,7 @@ class FederatedParts:
             spawner=ground.spawner,
             clock=ground.clock,
             members=ground.peers.directory.named,
+            news=news,
         )
         peer.register()
         coordinator = Coordinator(
@@ -63,6 +74,7 @@ class FederatedParts:
             transport=ground.transport,
             delivery=ground.delivery,
             clock=ground.clock,
+            news=news,
         )
         coordinator.register()
         console = Console.make(

@@ -14,7 +14,10 @@ from node.journal import plain
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C, or until the query of --query ends.")
 @click.option(
-    "--topics", metavar="WORDS", default="", help="queries, plots, tasks, nodes, or several with commas; default: all."
+    "--topics",
+    metavar="WORDS",
+    default="",
+    help="queries, plots, tasks, sessions, nodes, or several with commas; default: all.",
 )
 @click.option("--query", metavar="REF", help="Only this query.")
 @output_option

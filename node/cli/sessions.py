@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 import click
 
@@ -19,14 +19,14 @@ from node.cli.spec import MAX_SPEC, read_spec
 from node.clock import SystemClock, rfc3339
 from node.errors import Conflict, NotFound
 from node.journal import plain
-from node.model.document import to_document
+from node.model.document import from_document, to_document
 from node.model.value import new_id
 
 if TYPE_CHECKING:
     from node.client import Client
+    from node.model.event import StreamEvent
     from node.model.federated import Record, Session
 
-LOOK_S: Final = 0.5
 SPEAK_S: Final = 2.0  # a line about steps at the least so often
 _CLOCK: Final = SystemClock()
 
@@ -148,6 +148,71 @@ def metrics(settings: Settings, ref: str) -> None:
 
 @sessions.command()
 @click.argument("ref", default="@last")
+@click.option(
+    "--dataset", "datasets", multiple=True, metavar="PARTY=NAME", help="Another data set of a party; may be repeated."
+)
+@click.option("--output", default="", help="Folder below the label client's data root; default: the session's own.")
+@click.option("--accept-all", is_flag=True, help="Accept for every node of yours that runs on this machine.")
+@output_option
+@pass_settings
+def predict(settings: Settings, ref: str, datasets: tuple[str, ...], output: str, accept_all: bool) -> int:
+    """Have the model of a session answer for the rows that its parties have in common; the label client gets the answers."""
+    from node.model.federated import AlignmentRequest, PartyRole, PredictionRequest, SessionRequest
+    from node.model.federated import Party as Asked
+
+    chosen = dict(each.partition("=")[::2] for each in datasets)
+    with settings.connect() as client:
+        trained = client.session(ref)
+        if strange := sorted(chosen.keys() - {party.name for party in trained.spec.parties}):
+            raise click.UsageError(f"session {trained.id} has no party {', '.join(strange)}")
+        parties = [
+            Asked(
+                name=party.name,
+                role=party.role,
+                node=party.node,
+                dataset=chosen.get(party.name, party.dataset),
+                file="" if party.name in chosen else party.file,
+                output=output if party.role is PartyRole.LABEL else "",
+            )
+            for party in trained.spec.parties
+            if party.role is not PartyRole.PRODUCER
+        ]
+        alignment = (trained.spec.alignment or AlignmentRequest()).replace(fraction=0.0, split_seed="")
+        session = client.create_session(
+            SessionRequest(
+                id=new_id("s", _CLOCK.wall()),
+                name=f"prediction of {trained.name or trained.id}"[:200],
+                parties=tuple(parties),
+                alignment=alignment,
+                prediction=PredictionRequest(model=trained.id),
+                round_timeout=trained.spec.round_timeout,
+            )
+        )
+        settings.say(f"session {session.id} of {len(session.parties)} parties is {session.state}")
+        if accept_all:
+            _accept_here(settings, session)
+        code = _follow(settings, client, session.id)
+        for made in client.session_outputs(session.id):
+            for file in made.files:
+                if file.endswith("predictions.csv"):
+                    click.echo(f"{made.node}: {plain(file)}")
+        return code
+
+
+@sessions.command()
+@click.argument("ref", default="@last")
+@click.option("-f", "--file", "target", type=click.File("w"), default="-", help="Where to; default: standard output.")
+@pass_settings
+def export(settings: Settings, ref: str, target: TextIO) -> None:
+    """Write the blocks of a session's model that lie at this node, as JSON; those of others stay with their owners."""
+    with settings.connect() as client:
+        found = client.session_model(ref)
+    json.dump([to_document(block) for block in found], target, indent=1)
+    target.write("\n")
+
+
+@sessions.command()
+@click.argument("ref", default="@last")
 @output_option
 @pass_settings
 def stop(settings: Settings, ref: str) -> None:
@@ -183,23 +248,24 @@ def _accept_here(settings: Settings, session: Session) -> None:
 
 def _follow(settings: Settings, client: Client, ref: str) -> int:
     """The ladder of stages and steps, and each test as it is made, as lines."""
-    from node.model.federated import SESSION_LIFE
-
+    session = client.session(ref)
     told, spoken, after = "", 0.0, -1
     try:
-        while True:
-            session = client.session(ref)
-            for record in client.session_metrics(ref, after):
-                after = record.step
-                click.echo(_record_line(record))
+        for event in client.follow(session=session.id):
+            session = _after(session, event)
+            if event.event in {
+                "snapshot",
+                "record",
+                "end",
+            }:  # asked for, so that none is missed or told twice
+                for record in client.session_metrics(session.id, after):
+                    after = record.step
+                    click.echo(_record_line(record))
             line = _ladder(session)
             now = _CLOCK.monotonic()
             if line != told and (now - spoken >= SPEAK_S or line.partition(" step")[0] != told.partition(" step")[0]):
                 settings.say(line)
                 told, spoken = line, now
-            if session.state in SESSION_LIFE.terminal:
-                break
-            threading.Event().wait(LOOK_S)
     except KeyboardInterrupt:
         settings.say(f"the session goes on; end it: ecnode sessions stop {ref}")
         return INTERRUPTED
@@ -208,6 +274,29 @@ def _follow(settings: Settings, client: Client, ref: str) -> int:
     click.echo(plain(f"{session.state}" + (f": {session.reason}" if session.reason else "")))
     sys.stdout.flush()
     return _exit_code(session)
+
+
+def _after(session: Session, event: StreamEvent) -> Session:
+    """The session as an event of its stream leaves it."""
+    from node.model.federated import PartyProgress
+    from node.model.federated import Session as Told
+
+    match event.event:
+        case "snapshot":
+            return from_document(Told, event.data["session"])
+        case "session" | "end":
+            changed, before = from_document(Told, event.data), {view.name: view.progress for view in session.parties}
+            views = tuple(
+                view if view.progress.stage else view.replace(progress=before.get(view.name, view.progress))
+                for view in changed.parties
+            )
+            return changed.replace(parties=views)
+        case "progress":
+            party, now = event.data["party"], from_document(PartyProgress, event.data["progress"])
+            views = tuple(view.replace(progress=now) if view.name == party else view for view in session.parties)
+            return session.replace(parties=views)
+        case _:
+            return session
 
 
 def _exit_code(session: Session) -> int:

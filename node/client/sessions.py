@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from node.client.connection import Connection, Page, page_of
+from node.model.block import ModelBlock
 from node.model.document import Document, from_document, to_document
 from node.model.federated import (
     Dataset,
@@ -61,6 +62,10 @@ class SessionCalls(Connection):
     def session_outputs(self, ref: str) -> tuple[SessionOutput, ...]:
         """The files of the parties."""
         return page_of(SessionOutput, self._get(_place(ref, "outputs"))).items
+
+    def session_model(self, ref: str) -> tuple[ModelBlock, ...]:
+        """The blocks of its model that lie at the node."""
+        return page_of(ModelBlock, self._get(_place(ref, "model"))).items
 
     def session_events(self, ref: str) -> tuple[SessionEvent, ...]:
         """Every step of a session's life."""

@@ -23,10 +23,13 @@ from node.model.event import StreamEvent
 class StreamCalls(Connection):
     """Of what happens, as it happens."""
 
-    def follow(self, topics: str = "", query: str | None = None, *, follow: bool = True) -> Iterator[StreamEvent]:
+    def follow(
+        self, topics: str = "", query: str | None = None, *, session: str | None = None, follow: bool = True
+    ) -> Iterator[StreamEvent]:
         """Events as they come; without `follow` those that the node still has at hand.
 
-        A line that breaks is dialled again and goes on behind the last event; ends with the event `end` of the one query.
+        A line that breaks is dialled again and goes on behind the last event; ends with the event `end` of the one query or
+        session.
 
         Raises:
             PeerUnreachable: the node stays away.
@@ -34,6 +37,7 @@ class StreamCalls(Connection):
         given: dict[str, str] = {"follow": "true" if follow else "false"}
         given |= {"topics": topics} if topics else {}
         given |= {"query": query} if query is not None else {}
+        given |= {"session": session} if session is not None else {}
         last, tries = "", 0
         while True:
             try:

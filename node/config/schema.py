@@ -396,10 +396,16 @@ class FederatedConfig(Section):
         ("main_client", "crypto_producer", "feature_client", "label_client"),
         description="The parties that this node may play.",
     )
-    approve: Literal["manual", "allow-list", "auto"] = Field(
+    approve: Literal["manual", "allow-list", "same-token", "auto"] = Field(
         "manual",
         description="Who says yes to a session: somebody here (manual), nobody where its coordinator is on the list "
-        "(allow-list), nobody (auto).",
+        "(allow-list) or whoever asked for it knows this node's `token` (same-token), nobody (auto).",
+    )
+    token: str = Field(
+        "",
+        max_length=200,
+        description="What approve = same-token compares; the parties agree on it among themselves. "
+        "`@file:PATH` keeps it out of this file.",
     )
     allow: Texts = Field((), max_length=1000, description="Names of the coordinators that approve = allow-list accepts.")
     data_root: str = Field("", description="Folder that sessions may read and write below; default: federated/ in data_dir.")

@@ -81,7 +81,7 @@ stagger = "10m"
     "federated": """\
 
 [federated]
-approve = "manual"                        # who says yes to a session: manual | allow-list | auto
+approve = "manual"                        # who says yes to a session: manual | allow-list | same-token | auto
 # data_root = "data"                      # sessions read and write below it; default: federated/ in data_dir
 """,
 }

@@ -119,7 +119,13 @@ class TrainingRequest(Value):
         return self.mode == "private" or (not self.mode and self.model == "logistic")
 
 
-def _roles_fit(parties: tuple[Party, ...], alignment: object, training: object) -> None:
+class PredictionRequest(Value):
+    """Which model answers for the common rows: that of the session `model`, whose parties are here by the same names."""
+
+    model: SessionId
+
+
+def _roles_fit(parties: tuple[Party, ...], alignment: object, training: object, prediction: object) -> None:
     roles = [party.role for party in parties]
     doubled = {name for party in parties if [each.name for each in parties].count(name := party.name) > 1}
     if doubled:
@@ -133,8 +139,11 @@ def _roles_fit(parties: tuple[Party, ...], alignment: object, training: object) 
     for role in (PartyRole.MAIN, PartyRole.PRODUCER, PartyRole.LABEL):
         if roles.count(role) > 1:
             raise ValueError(f"{roles.count(role)} parties are {role}, one at the most")
-    if training is not None and (PartyRole.LABEL not in roles or PartyRole.FEATURE not in roles):
-        raise ValueError("training needs a label_client and at least one feature_client")
+    if prediction is not None and (alignment is None or training is not None):
+        raise ValueError("a prediction needs 'alignment', for its rows are found first, and no 'training' beside it")
+    together = training is not None or prediction is not None
+    if together and (PartyRole.LABEL not in roles or PartyRole.FEATURE not in roles):
+        raise ValueError("training and prediction need a label_client and at least one feature_client")
     if sum(role in DATA_ROLES for role in roles) < 2:
         raise ValueError("at least two parties hold data: feature_client or label_client")
     for party in parties:
@@ -146,19 +155,25 @@ def _roles_fit(parties: tuple[Party, ...], alignment: object, training: object) 
 
 
 class SessionRequest(Value):
-    """A session as it is asked for."""
+    """A session as it is asked for.
+
+    `token` is what its parties have agreed on among themselves: nodes whose policy is same-token take part without asking
+    anybody. It is not stored and not sent on; they are shown a proof that is good for this session alone.
+    """
 
     id: SessionId | None = None
     name: Annotated[str, StringConstraints(max_length=200)] = ""
     parties: Annotated[Items[Party], Field(min_length=2, max_length=PARTIES_MOST)]
     alignment: AlignmentRequest | None = None
     training: TrainingRequest | None = None
+    prediction: PredictionRequest | None = None
     round_timeout: Annotated[float, Field(ge=1.0, le=600.0)] = 10.0
     start: StrictBool = True
+    token: Annotated[str, StringConstraints(max_length=200)] = ""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        _roles_fit(self.parties, self.alignment, self.training)
+        _roles_fit(self.parties, self.alignment, self.training, self.prediction)
         return self
 
 
@@ -174,13 +189,14 @@ class SessionSpec(Value):
     parties: Annotated[Items[PinnedParty], Field(min_length=2, max_length=PARTIES_MOST)]
     alignment: AlignmentRequest | None = None
     training: TrainingRequest | None = None
+    prediction: PredictionRequest | None = None
     round_timeout: Annotated[float, Field(ge=1.0, le=600.0)]
     start: StrictBool = True
     tables: Hex64
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        _roles_fit(self.parties, self.alignment, self.training)
+        _roles_fit(self.parties, self.alignment, self.training, self.prediction)
         if (self.alignment and not self.alignment.split_seed) or (self.training and not self.training.batch_seed):
             raise ValueError("a spec names its seeds")
         return self

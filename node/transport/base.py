@@ -110,6 +110,9 @@ class Transport(Protocol):
     def links(self) -> tuple[LinkState, ...]:
         """The live links now."""
 
+    def linked(self, peer: str) -> bool:
+        """Whether there is a live link to that peer; without one a cloud passes on what is asked of it."""
+
 
 class Dialler(Protocol):
     """Doors that a running transport is told to knock at, besides those that it was made with."""

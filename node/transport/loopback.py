@@ -97,6 +97,10 @@ class LoopbackTransport:
         """As `Transport.links`."""
         return self.rpc.links()
 
+    def linked(self, peer: str) -> bool:
+        """As `Transport.linked`."""
+        return self.rpc.linked(peer)
+
     def dial(self, door: Dial) -> None:
         """Nothing to do: on a hub everybody is linked to everybody."""
 

@@ -90,6 +90,10 @@ class ZmqTransport:
         """As `Transport.links`."""
         return self._rpc.links()
 
+    def linked(self, peer: str) -> bool:
+        """As `Transport.linked`."""
+        return self._rpc.linked(peer)
+
     @property
     def relayed(self) -> Relayed:
         """What this node has passed on since it was started."""

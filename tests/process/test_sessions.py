@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import subprocess
@@ -11,80 +10,31 @@ import urllib.request
 
 import numpy as np
 import pytest
+from cells import BATCH, PARTIES, RATE, STEPS, ended, model, request, rows, share_cells, steps_again
 from systems import CLOCK, FAST, connect, until
 
 from node.cli.system import LocalSystem
-from node.errors import Conflict, Forbidden, Invalid
+from node.errors import Conflict, Forbidden, Invalid, NotFound
 from node.model.federated import (
+    DATA_ROLES,
     AlignmentRequest,
     DatasetRequest,
-    Party,
-    PartyRole,
+    PredictionRequest,
     SessionRequest,
-    TrainingRequest,
 )
 from node.pipeline.federated.losses import sigmoid
 from node.pipeline.federated.metrics import auc
 from node.pipeline.federated.split import Batches
 from node.pipeline.federated.table import read_table
 
-OWNERS = {"f1": "party-3", "f2": "party-4", "label": "party-5"}
-STEPS, BATCH, RATE = 160, 64, 0.3
-PARTIES = (
-    Party(name="main", role=PartyRole.MAIN, node="party-1"),
-    Party(name="producer", role=PartyRole.PRODUCER, node="party-2"),
-    Party(name="f1", role=PartyRole.FEATURE, node="party-3", dataset="cells", output="aligned/f1"),
-    Party(name="f2", role=PartyRole.FEATURE, node="party-4", dataset="cells", output="aligned/f2"),
-    Party(name="label", role=PartyRole.LABEL, node="party-5", dataset="cells", output="aligned/label", label="benign"),
-)
-
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
     """The breast cancer set of scikit-learn, cut among three parties, each without some of the patients."""
-    data = pytest.importorskip("sklearn.datasets").load_breast_cancer()
-    random = np.random.default_rng(11)
     with LocalSystem(0, [], tmp_path_factory.mktemp("assets"), parties=5, approve="auto", pace=FAST) as running:
         running.start()
-        parts = {"f1": data.data[:, :15], "f2": data.data[:, 15:], "label": data.target[:, None]}
-        for owner, values in parts.items():
-            names = ["benign"] if owner == "label" else [f"{owner}_{place}" for place in range(values.shape[1])]
-            root = running.data_root(OWNERS[owner])
-            with (root / "cells.csv").open("w", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(["patient", *names])
-                for row in random.permutation(len(values))[:550]:
-                    writer.writerow([f"p{row}", *map(float, values[row])])
-            with connect(running, OWNERS[owner]) as client:
-                found = client.register_dataset(DatasetRequest(name="cells", path="cells.csv", id="patient"))
-                assert (found.rows, len(found.columns)) == (550, values.shape[1])
+        share_cells(running)
         yield running
-
-
-def request(mode="private", **changes) -> SessionRequest:
-    training = {"mode": mode, "steps": STEPS, "batch_size": BATCH, "learning_rate": RATE, "test_every": 80, "batch_seed": "b"}
-    training |= {"checkpoint_every": 20, **changes}
-    alignment = AlignmentRequest(split_seed="s", min_intersection=400)
-    return SessionRequest(name="cells", parties=PARTIES, alignment=alignment, training=TrainingRequest(**training))
-
-
-def ended(client, session, seconds=60.0):
-    return until(lambda: (found := client.session(session.id)).ended_at and found, seconds)
-
-
-def model(system):
-    parts = {
-        owner: json.loads((system.data_root(node) / "aligned" / owner / "model.json").read_text())
-        for owner, node in OWNERS.items()
-    }
-    return np.array([*parts["f1"]["weights"], *parts["f2"]["weights"], parts["label"]["constant"]])
-
-
-def rows(system, part):
-    tables = [read_table(system.data_root(node) / "aligned" / owner / f"{part}.csv") for owner, node in OWNERS.items()]
-    assert tables[0].ids == tables[1].ids == tables[2].ids
-    values = [table.values(table.names) for table in tables]
-    return np.concatenate(values[:2], axis=1), values[2][:, 0]
 
 
 def plain(system):
@@ -104,9 +54,13 @@ def test_a_model_trained_in_private_is_as_good_as_one_trained_on_everything(syst
     with connect(system) as client:
         began = CLOCK.monotonic()
         session = client.create_session(request())
-        found = ended(client, session)
+        heard = list(client.follow(session=session.id))
+        found = client.session(session.id)
         took = CLOCK.monotonic() - began
         assert (found.state, found.reason, found.epoch) == ("finished", "", 1)
+        assert (heard[0].event, heard[-1].event, heard[-1].data["state"]) == ("snapshot", "end", "finished")
+        assert [each.data["record"]["step"] for each in heard if each.event == "record"] == [80, 160]
+        assert {each.data["party"] for each in heard if each.event == "progress"} == {party.name for party in PARTIES}
         records = client.session_metrics(session.id)
         assert [record.step for record in records] == [80, 160]
         weights, best = plain(system)
@@ -120,6 +74,36 @@ def test_a_model_trained_in_private_is_as_good_as_one_trained_on_everything(syst
         assert files["f2"] == {"cells_aligned.csv", "train.csv", "test.csv", "model.json"}
         assert files["main"] == files["producer"] == set()
         assert [event.event for event in client.session_events(session.id)] == ["create", "accept", "start", "finish"]
+        with connect(system, "party-5") as owner, connect(system, "party-1") as helper:
+            assert owner.session_metrics(session.id) == records, "the label's owner has them at its own node"
+            assert owner.session(session.id).parties[0].progress.stage == "done"
+            (block,) = owner.session_model(session.id)
+            assert (block.party, block.columns, block.constant) == ("label", (), model(system)[-1])
+            with pytest.raises(NotFound, match="no block of the model"):
+                helper.session_model(session.id)
+        check_predictions(system, client, session.id)
+
+
+def check_predictions(system, client, trained):
+    """The model answers for all common rows as it would if one party held all of it."""
+    owners = [party.replace(output="answers", label="") for party in PARTIES if party.role in DATA_ROLES]
+    asked = SessionRequest(
+        parties=(PARTIES[0], *owners),
+        alignment=AlignmentRequest(fraction=0.0, min_intersection=400),
+        prediction=PredictionRequest(model=trained),
+    )
+    found = ended(client, client.create_session(asked))
+    assert (found.state, found.reason) == ("finished", "")
+    answers = read_table(system.data_root("party-5") / "answers" / "predictions.csv")
+    wanted = dict(zip(answers.ids, answers.values(("prediction",))[:, 0], strict=True))
+    training, _ = rows(system, "train")
+    for part in ("train", "test"):
+        features, _ = rows(system, part)
+        ids = read_table(system.data_root("party-5") / "aligned" / "label" / f"{part}.csv").ids
+        scaled = np.clip((features - training.mean(0)) / training.std(0), -8, 8)
+        for patient, logit in zip(ids, scaled @ model(system)[:-1] + model(system)[-1], strict=True):
+            assert abs(wanted[patient] - 1 / (1 + np.exp(-logit))) < 1e-6
+    assert not (system.data_root("party-3") / "answers" / "predictions.csv").exists()
 
 
 def test_whoever_is_killed_the_open_model_is_the_same_to_the_last_bit(system):
@@ -133,7 +117,7 @@ def test_whoever_is_killed_the_open_model_is_the_same_to_the_last_bit(system):
             system.kill(victim)
             system.restart(victim)
             began = CLOCK.monotonic()
-            until(lambda before=epoch: _steps_again(client.session(session.id), before), 20)
+            until(lambda before=epoch: steps_again(client.session(session.id), before), 20)
             assert CLOCK.monotonic() - began < 12, "five seconds on a machine with nothing else to do"
         found = ended(client, session)
         assert (found.state, found.reason) == ("finished", "")
@@ -141,10 +125,6 @@ def test_whoever_is_killed_the_open_model_is_the_same_to_the_last_bit(system):
         assert (model(system) == undisturbed).all()
         records = client.session_metrics(session.id)
         assert [record.step for record in records] == sorted({record.step for record in records})
-
-
-def _steps_again(session, epoch):
-    return session.epoch > epoch and any(view.progress.stage == "training" for view in session.parties)
 
 
 def test_a_party_that_does_not_come_back_fails_the_session_for_all_with_its_name(system):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -59,6 +60,9 @@ class LocalParty:
             if self._room.over:
                 raise PeerUnreachable("the session has ended")
         raise DeadlineExceeded(f"{sender} silent for {self._room.deadline:g} s in {self.stage}")
+
+    def trust(self, closing, opening):
+        self.trusted = (closing, opening)
 
     def at(self, stage, step=0):
         self.stage = (stage, step)
@@ -117,6 +121,10 @@ class Table:
         }
         self.memories: dict[str, dict[tuple[int, int], bytes]] = {name: {} for name in roles}
         self.epoch = 0
+
+    def give_model(self, name: str, path: Path) -> None:
+        """Says where a party's block of the model that predicts lies."""
+        self.grounds[name] = replace(self.grounds[name], model=path)
 
     def play(self, room: Room | None = None, stop_at: Mapping[str, tuple[str, int]] = {}) -> Played:
         """One epoch: runs all scripts to their ends."""

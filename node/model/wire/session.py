@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StrictBool, StringConstraints
 
@@ -44,9 +44,13 @@ class Signed(Value):
 
 
 class SessionCreate(Value):
-    """Take part in this. Repeating it changes nothing."""
+    """Take part in this. Repeating it changes nothing.
+
+    `proof` shows that whoever asked for the session knows the token of its parties: HMAC-SHA-256 under it of the spec's digest.
+    """
 
     spec: SessionSpec
+    proof: Hex64 | Literal[""] = ""
 
 
 class SessionCreateReply(Value):
@@ -75,7 +79,10 @@ class SessionRun(Value):
 
 
 class SessionSay(Value):
-    """A word of one party to another. Blob: its content, or a part of it where it is larger than 1 MiB."""
+    """A word of one party to another. Blob: its content, or a part of it where it is larger than 1 MiB.
+
+    It is `sealed` where another node passes it on: then only the worker of the party that it is for can read it.
+    """
 
     session: SessionId
     epoch: Count
@@ -85,6 +92,12 @@ class SessionSay(Value):
     index: Count
     part: Annotated[int, Field(ge=0, lt=PARTS_MOST)] = 0
     parts: Annotated[int, Field(ge=1, le=PARTS_MOST)] = 1
+    sealed: StrictBool = False
+
+    @property
+    def title(self) -> str:
+        """What no other word of this sender to this party is called."""
+        return f"{self.what} {self.index} {self.part}"
 
 
 class SessionPulse(Value):

@@ -3,11 +3,12 @@
 The Ed25519 key lies in the data directory beside the node's CURVE key. Other nodes ask for its public half over a link that the
 CURVE key has proved, and remember it: what the spec of a session says about a party is compared with that.
 
-This module is the only one of the folder that a node's main process loads: no NumPy in it.
+This module and `sealed` are the only ones of the folder that a node's main process loads: no NumPy in them.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from node.errors import Malformed, StorageFailed
 
 KEY_BYTES: Final = 32
 _SPEC: Final = b"ecnode session spec 1\n"
+_TOKEN: Final = b"ecnode session token 1\n"
 
 
 class SigningKey:
@@ -48,6 +50,16 @@ def check_spec(digest: bytes, signature: str, public: str) -> None:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(signature), _SPEC + digest)
     except (InvalidSignature, ValueError) as error:
         raise Malformed("the spec of the session is not signed by the party's node") from error
+
+
+def prove_token(token: str, digest: bytes) -> str:
+    """What shows that one knows the token of a session's parties, without telling it; good for the spec of that digest only."""
+    return hmac.digest(token.encode(), _TOKEN + digest, "sha256").hex()
+
+
+def knows_token(proof: str, token: str, digest: bytes) -> bool:
+    """Whether the proof was made with that token for that spec; an empty token proves nothing."""
+    return bool(token) and hmac.compare_digest(proof.encode(), prove_token(token, digest).encode())
 
 
 def load_or_create(path: Path) -> SigningKey:

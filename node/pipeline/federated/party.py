@@ -41,6 +41,9 @@ class Party(Protocol):
             DeadlineExceeded: it did not come in time; the text names the silent party and the step.
         """
 
+    def trust(self, closing: Mapping[str, bytes], opening: Mapping[str, bytes]) -> None:
+        """Gives the keys for words that a third node passes on: for those to each party, and for those of each."""
+
     def at(self, stage: str, step: int = 0) -> None:
         """Tells where the script is; failures name it."""
 

@@ -6,16 +6,16 @@ digest by which the parties know that their rows belong together.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from node.errors import Invalid, StorageFailed
+from node.model.block import ModelBlock
 from node.model.federated import Hex64
 from node.model.value import Count, Value
 from node.pipeline.federated.ring import Reals
@@ -123,19 +123,21 @@ def _label_name(label: str, names: tuple[str, ...]) -> str:
     )
 
 
-def model_document(block: Block, weights: Reals, kind: str, steps: int, shift: tuple[float, float]) -> str:
-    """An owner's part of the model as JSON: what it needs for its part of a prediction, in the units of its own columns.
+def block_of_model(
+    party: str, block: Block, weights: Reals, *, kind: Literal["logistic", "linear"], steps: int, shift: tuple[float, float]
+) -> ModelBlock:
+    """An owner's part of the model: what it needs for its part of a prediction, in the units of its own columns.
 
     `shift` is mean and spread of a linear model's label. The last weight of the label client's block is the constant.
     """
-    document = {
-        "model": kind,
-        "steps": steps,
-        "columns": list(block.names),
-        "mean": block.scaling.mean.tolist(),
-        "spread": block.scaling.spread.tolist(),
-        "weights": weights[: len(block.names)].tolist(),
-        "constant": float(weights[-1]) if block.truth else None,
-        "label": list(shift) if block.truth else None,
-    }
-    return json.dumps(document, indent=1)
+    return ModelBlock(
+        party=party,
+        model=kind,
+        steps=steps,
+        columns=block.names,
+        mean=tuple(block.scaling.mean.tolist()),
+        spread=tuple(block.scaling.spread.tolist()),
+        weights=tuple(weights[: len(block.names)].tolist()),
+        constant=float(weights[-1]) if block.truth else None,
+        label=shift if block.truth else None,
+    )

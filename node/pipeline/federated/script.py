@@ -23,7 +23,8 @@ from node.pipeline.federated.agreement import Agreement, Keys, Occasion, Session
 from node.pipeline.federated.align import align_as_main, align_as_owner
 from node.pipeline.federated.beaver import Blocks
 from node.pipeline.federated.party import Party, expect_value, say_value
-from node.pipeline.federated.prepared import ORDER, Block, Order, model_document, read_block, read_order, write_text
+from node.pipeline.federated.prediction import predict, read_block_of_model
+from node.pipeline.federated.prepared import ORDER, Block, Order, block_of_model, read_block, read_order, write_text
 from node.pipeline.federated.ring import Reals, Words
 from node.pipeline.federated.table import Table, read_table
 from node.pipeline.federated.training import Computing, Plan, open_columns, own_weights, produce
@@ -54,7 +55,8 @@ class Ground:
     """Where a party's data lies: its file, the columns in it, and the folder that aligned rows and its model go to.
 
     `memory` is the session's own folder: what it says was aligned was aligned by this session, whatever else `folder` holds.
-    `label` is the name of the label column, empty for the only one; None where the party holds no labels.
+    `model` is the party's block of the model that predicts. `label` is the name of the label column, empty for the only one;
+    None where the party holds no labels.
     """
 
     source: Path | None
@@ -63,6 +65,7 @@ class Ground:
     folder: Path
     prepared: Path
     memory: Path
+    model: Path | None = None
 
 
 def run(party: Party, spec: SessionSpec, epoch: int, signing_key: bytes, ground: Ground) -> None:
@@ -97,6 +100,9 @@ def _read(me: PinnedParty, spec: SessionSpec, ground: Ground) -> Table | None:
     if me.role not in DATA_ROLES or spec.alignment is None or ground.source is None:
         return None
     table = read_table(ground.source, ground.id)
+    if spec.prediction is not None:
+        columns = read_block_of_model(ground.model).columns
+        return table.picked(np.arange(len(table.ids)), table.column_names(columns) if columns else ())
     names = table.column_names(me.columns)
     if ground.label:
         if ground.label not in table.names:
@@ -112,7 +118,10 @@ def _agree(party: Party, spec: SessionSpec, epoch: int, signing_key: bytes) -> K
     for other in identities:
         party.say(other, "hello", 0, agreement.hello)
     hellos = {other: party.expect(other, "hello", 0, patient=True) for other in identities}
-    return agreement.meet(hellos, identities)
+    keys = agreement.meet(hellos, identities)
+    closing = {other: keys.pair(other, f"words {party.name} {other}") for other in identities}
+    party.trust(closing, {other: keys.pair(other, f"words {other} {party.name}") for other in identities})
+    return keys
 
 
 def _session_key(party: Party, keys: Keys, others: Sequence[str]) -> SessionKey:
@@ -179,8 +188,10 @@ class _Owner:
             if order is None:
                 raise NotFound(f"party {party.name} has no aligned rows in '{self._me.prepared}'", hint="align first")
         else:
-            folder = self._ground.folder
-            order = self._aligned(table, key, others, haves)
+            folder = self._ground.folder if spec.prediction is None else self._ground.memory
+            order = self._aligned(table, key, others, haves, folder)
+        if spec.prediction is not None:
+            self._predict(folder)
         if spec.training is None:
             return
         party.at("reading")
@@ -192,9 +203,19 @@ class _Owner:
         shapes = {name: expect_value(party, name, "shape", 0, Shape, patient=True) for name in others} | {party.name: mine}
         in_order = {each.name: shapes[each.name] for each in spec.with_role(*DATA_ROLES)}
         weights, steps = self._train(_plan(spec, in_order, haves), block)
+        document = block_of_model(
+            party.name, block, weights, kind=spec.training.model, steps=steps, shift=shift
+        ).model_dump_json(indent=1)
+        for place in {self._ground.memory, self._ground.folder}:  # in the session's own folder it stays whatever comes later
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_text(place / MODEL, document)
+
+    def _predict(self, folder: Path) -> None:
+        assert self._ground.source is not None, "asked for only where something is aligned"
+        aligned = read_table(folder / f"{self._ground.source.stem}_aligned.csv")
         self._ground.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        document = model_document(block, weights, spec.training.model, steps, shift)
-        write_text(self._ground.folder / MODEL, document)
+        block = read_block_of_model(self._ground.model)
+        predict(self._party, self._spec, self._keys, block=block, table=aligned, folder=self._ground.folder)
 
     def _compare(self, others: Sequence[str], helpers: Sequence[str]) -> dict[str, Have]:
         """Tells everybody what is left of earlier epochs, and hears it of the other owners."""
@@ -207,7 +228,9 @@ class _Owner:
         haves = {name: expect_value(self._party, name, "have", 0, Have) for name in others}
         return {**haves, self._party.name: mine}
 
-    def _aligned(self, table: Table | None, key: SessionKey, others: Sequence[str], haves: Mapping[str, Have]) -> Order:
+    def _aligned(
+        self, table: Table | None, key: SessionKey, others: Sequence[str], haves: Mapping[str, Have], folder: Path
+    ) -> Order:
         assert self._spec.alignment is not None, "asked for only where something is aligned"
         order = read_order(self._ground.memory)
         if order is not None and _same_rows(haves):
@@ -215,7 +238,7 @@ class _Owner:
         assert table is not None and self._ground.source is not None, "read before the first hello"
         self._party.at("aligning")
         (main,) = (each.name for each in self._spec.with_role(PartyRole.MAIN))
-        wanted, target = self._spec.alignment, (self._ground.folder, self._ground.source.stem)
+        wanted, target = self._spec.alignment, (folder, self._ground.source.stem)
         order = align_as_owner(self._party, (main, *others), wanted=wanted, key=key, table=table, target=target)
         write_text(self._ground.memory / ORDER, order.model_dump_json())
         return order

@@ -16,6 +16,7 @@ from typing import Final
 
 from node.clock import Clock
 from node.errors import Conflict, EcnodeError, Forbidden, Invalid, Problem, Unavailable
+from node.model.block import ModelBlock
 from node.model.cluster import Received
 from node.model.federated import (
     SESSION_LIFE,
@@ -45,10 +46,11 @@ from node.model.wire.session import (
     SessionRun,
     Signed,
 )
-from node.pipeline.federated.identity import check_spec
+from node.pipeline.federated.identity import check_spec, prove_token
 from node.roles.federated.peer import SessionPeer
 from node.roles.federated.watch import Fate, Verdict, Watch
 from node.roles.shared.delivery import Delivery, Effect
+from node.roles.shared.news import SessionNews
 from node.roles.shared.tasks import begin, end
 from node.storage import Store
 from node.transport.base import Call, Peer, Transport
@@ -67,7 +69,15 @@ class Coordinator:
     """The sessions that this node was asked for, and what its front door asks of sessions."""
 
     def __init__(
-        self, name: str, peer: SessionPeer, *, store: Store, transport: Transport, delivery: Delivery, clock: Clock
+        self,
+        name: str,
+        peer: SessionPeer,
+        *,
+        store: Store,
+        transport: Transport,
+        delivery: Delivery,
+        clock: Clock,
+        news: SessionNews,
     ) -> None:
         self._name = name
         self._peer = peer
@@ -75,6 +85,7 @@ class Coordinator:
         self._transport = transport
         self._delivery = delivery
         self._clock = clock
+        self._news = news
         self._watches: dict[str, Watch] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wake: dict[str, asyncio.Event] = {}
@@ -120,8 +131,9 @@ class Coordinator:
         session, new = await self._store.sessions.create(session)
         if not new:
             return session, False
-        signed = await self._asked(spec)
+        signed = await self._asked(spec, prove_token(request.token, spec.digest) if request.token else "")
         session = await self._store.sessions.accept(id, signed)
+        self._news.changed(session)
         log.info("session made", extra={"session": id, "parties": len(spec.parties)})
         self._tend(id)
         return session, True
@@ -154,6 +166,7 @@ class Coordinator:
             raise Conflict(f"session {session.id} is not accepted by all yet", hint=f"still to accept: {missing}")
         if session.state is SessionState.ACCEPTED:
             session = await self._store.sessions.begin(session.id, 1)
+            self._news.changed(session)
             self._ring(session.id)
         return self._now(session)
 
@@ -173,6 +186,10 @@ class Coordinator:
         """Every step of its life."""
         return await self._store.sessions.events(await self._store.sessions.resolve(ref))
 
+    async def blocks(self, ref: str) -> tuple[ModelBlock, ...]:
+        """The blocks of the model that lie at this node; NotFound where there is none."""
+        return await self._peer.memory.blocks(await self.get(ref), self._name)
+
     async def _mine(self, ref: str) -> Session:
         session = await self.get(ref)
         if session.coordinator != self._name:
@@ -181,9 +198,10 @@ class Coordinator:
 
     def _now(self, session: Session) -> Session:
         watch = self._watches.get(session.id)
-        if watch is None:
+        now = watch.progress if watch is not None else self._peer.progress(session.id)
+        if not now:
             return session
-        views = tuple(view.replace(progress=watch.progress.get(view.name, view.progress)) for view in session.parties)
+        views = tuple(view.replace(progress=now.get(view.name, view.progress)) for view in session.parties)
         return session.replace(parties=views)
 
     # Making
@@ -215,15 +233,17 @@ class Coordinator:
             parties=tuple(PinnedParty(**dict(party), key=keys[party.node]) for party in request.parties),
             alignment=alignment,
             training=training,
+            prediction=request.prediction,
             round_timeout=request.round_timeout,
             start=request.start,
             tables=TABLES,
         )
 
-    async def _asked(self, spec: SessionSpec) -> list[Signed]:
+    async def _asked(self, spec: SessionSpec, proof: str) -> list[Signed]:
         """Every node's word; where one refuses, those that agreed are told that it is over."""
         nodes = sorted({party.node for party in spec.parties})
-        ask = partial(self._transport.call, method=SESSION_CREATE, body=SessionCreate(spec=spec), timeout=CREATE_TIMEOUT_S)
+        body = SessionCreate(spec=spec, proof=proof)
+        ask = partial(self._transport.call, method=SESSION_CREATE, body=body, timeout=CREATE_TIMEOUT_S)
         found = await asyncio.gather(*(ask(node) for node in nodes), return_exceptions=True)
         signed: list[Signed] = []
         refusals = []
@@ -296,6 +316,7 @@ class Coordinator:
         fresh = session.state is SessionState.RUNNING and session.epoch == 1 and id not in self._watches and not reason
         if not fresh:
             session = await self._store.sessions.begin(id, session.epoch + 1, reason)
+            self._news.changed(session)
         watch = self._watches[id] = Watch(spec, session.epoch, self._clock.monotonic())
         log.info("epoch begins", extra={"session": id, "epoch": session.epoch, "reason": reason})
         signed = tuple(Signed(party=view.name, signature=view.signature) for view in session.parties)
@@ -344,6 +365,7 @@ class Coordinator:
             session = self._now(await self._store.sessions.get(id))
             await self._store.sessions.progressed(id, session.parties)
         session = await self._store.sessions.transition(id, event, reason)
+        self._news.changed(session)
         log.info("session over", extra={"session": id, "state": state, "reason": reason})
         word = SessionEnd(session=id, state=state, reason=reason[:2000])
         for node in sorted({party.node for party in session.spec.parties} - {self._name}):
@@ -357,6 +379,7 @@ class Coordinator:
         watch = self._current(body.session, body.epoch, call.peer.name, body.party)
         if watch is not None:
             watch.pulse(body.party, body.progress, self._clock.monotonic())
+            self._news.progress(body.session, body.party, body.progress)
 
     def _current(self, session: str, epoch: int, node: str, party: str) -> Watch | None:
         watch = self._watches.get(session)
@@ -384,6 +407,7 @@ class Coordinator:
         change = self._store.sessions.accepted(body.session, () if refused else body.signatures, check)
 
         def then(session: Session) -> None:
+            self._news.changed(session)
             if refused and session.state is SessionState.CREATED:
                 self._ending = begin(
                     self._over(session.id, SessionState.STOPPED, "stop", f"rejected by {peer.name}: {refused}"),
@@ -398,6 +422,8 @@ class Coordinator:
             self._may_speak(session, peer.name, body.party)
 
         def then(_session: Session) -> None:
+            for found in body.records:
+                self._news.record(body.session, found)
             watch = self._current(body.session, body.epoch, peer.name, body.party)
             if watch is not None:
                 watch.report(body, self._clock.monotonic())

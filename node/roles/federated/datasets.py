@@ -80,8 +80,8 @@ class DatasetRegistry:
         """One of them; NotFound if there is none."""
         return await self._store.get(name)
 
-    async def ground(self, party: PinnedParty, memory: Path) -> Mapping[str, str | None]:
-        """Where a party's data lies, as its worker process is told.
+    async def ground(self, party: PinnedParty, memory: Path, model: Path | None = None) -> Mapping[str, str | None]:
+        """Where a party's data lies, as its worker process is told; `model` is its block of the model that predicts.
 
         Raises:
             NotFound: the data set is not registered here.
@@ -97,6 +97,7 @@ class DatasetRegistry:
             "folder": str(folder),
             "prepared": str(self._root.path(party.prepared)) if party.prepared else str(folder),
             "memory": str(memory),
+            "model": str(model) if model is not None else "",
         }
 
     async def _inspect(self, request: DatasetRequest) -> Mapping[str, Any]:

@@ -16,8 +16,10 @@ from node.clock import Clock, SystemClock
 from node.errors import DeadlineExceeded, EcnodeError, Internal, Invalid, Malformed, StorageFailed
 from node.model.federated import PartyProgress, PartyRole, Record, SessionSpec, Traffic
 from node.model.wire.session import PART_BYTES
+from node.pipeline.federated.prediction import PREDICTIONS
 from node.pipeline.federated.prepared import TEST, TRAIN, read_order
 from node.pipeline.federated.script import MODEL, Ground, run
+from node.pipeline.federated.sealed import open_word
 from node.pipeline.federated.table import file_digest, read_table
 from node.roles.shared.channel import BlockingChannel, Header, Message
 from node.roles.shared.processes import Inbox, run_child
@@ -25,6 +27,7 @@ from node.roles.shared.processes import Inbox, run_child
 NICE: Final = 5  # the node's own loop goes before the work that it hands out
 PULSE_S: Final = 0.5
 MAIL_BYTES: Final = 1 << 30  # words that have come and are not waited for yet: E of 10 million words 13 times
+EARLY_MOST: Final = 1024  # sealed words that came before the keys; × 1 MiB
 KEPT: Final = 4  # shares of the weights; parties are at most one apart
 _KEPT_NAME: Final = "checkpoint-{epoch}-{step}.bin"
 
@@ -44,6 +47,8 @@ class _Party:
         self._clock = clock
         self._mail: dict[tuple[str, str, int], bytes] = {}
         self._parts: dict[tuple[str, str, int], dict[int, bytes]] = {}
+        self._opening: dict[str, bytes] = {}
+        self._early: list[Message] = []
         self._held = 0
         self._burned = -1
         self._told = 0.0
@@ -69,6 +74,14 @@ class _Party:
         self._held -= len(content)
         self._tell()
         return content
+
+    def trust(self, closing: Mapping[str, bytes], opening: Mapping[str, bytes]) -> None:
+        self._opening = dict(opening)
+        keys: dict[str, Any] = {name: key.hex() for name, key in closing.items()}
+        self._channel.send({"op": "trust", "keys": keys})
+        early, self._early = self._early, []
+        for message in early:
+            self._file(message)
 
     def at(self, stage: str, step: int = 0) -> None:
         now = self._clock.monotonic()
@@ -151,6 +164,13 @@ class _Party:
     def _file(self, message: Message) -> None:
         header, (content,) = cast(dict[str, Any], message.header), message.blobs
         key = (str(header["sender"]), str(header["what"]), int(header["index"]))
+        if header["sealed"]:
+            if not self._opening:  # the other party has met everybody already
+                self._early.append(message)
+                if len(self._early) > EARLY_MOST:
+                    raise Malformed(f"party {key[0]} sent more than anybody waits for")
+                return
+            content = open_word(self._opening[key[0]], f"{key[1]} {key[2]} {header['part']}", content)
         self._held += len(content)
         if self._held > MAIL_BYTES:
             raise Malformed(f"party {key[0]} sent more than anybody waits for")
@@ -178,7 +198,8 @@ class _Party:
 def _ground(settings: Mapping[str, Any]) -> Ground:
     source = Path(settings["source"]) if settings["source"] else None
     folders = (Path(settings["folder"]), Path(settings["prepared"]), Path(settings["memory"]))
-    return Ground(source, settings["id"], settings["label"], *folders)
+    model = Path(settings["model"]) if settings["model"] else None
+    return Ground(source, settings["id"], settings["label"], *folders, model)
 
 
 def _play(channel: BlockingChannel, settings: Mapping[str, Any], inbox: Inbox) -> None:
@@ -187,7 +208,7 @@ def _play(channel: BlockingChannel, settings: Mapping[str, Any], inbox: Inbox) -
     ground = _ground(settings)
     run(party, spec, int(settings["epoch"]), bytes.fromhex(settings["signing_key"]), ground)
     party.finish("done")
-    names = [TRAIN, TEST, MODEL, *(path.name for path in ground.folder.glob("*_aligned.csv"))]
+    names = [TRAIN, TEST, MODEL, PREDICTIONS, *(path.name for path in ground.folder.glob("*_aligned.csv"))]
     holds_data = spec.party(party.name).role in {PartyRole.FEATURE, PartyRole.LABEL}
     outputs = sorted(str(ground.folder / name) for name in names if holds_data and (ground.folder / name).is_file())
     done: dict[str, Any] = {"op": "done", "outputs": outputs}

@@ -1,8 +1,8 @@
 """How does a node carry what one of its parties says and hears in one epoch?
 
 The script and its arithmetic run in a worker process; here its words are handed to the nodes of the others, and theirs to it.
-Each word is a call: it arrives or the run fails, over a cloud where there is no direct link, and a slow party slows the one
-that speaks. A few are under way at once, in any order, for the scripts wait for words by name.
+Each word is a call: it arrives or the run fails, over a cloud and sealed where there is no direct link, and a slow party slows
+the one that speaks. A few are under way at once, in any order, for the scripts wait for words by name.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from node.clock import Clock
 from node.errors import ChildLost, EcnodeError, Internal, PeerUnreachable, from_wire
 from node.model.federated import PartyProgress, PinnedParty, Record, SessionSpec
 from node.model.wire.session import SESSION_SAY, SessionSay
+from node.pipeline.federated.sealed import close_word
 from node.roles.shared.channel import Header, Message
 from node.roles.shared.processes import Child, Spawner
 from node.roles.shared.tasks import begin, end
@@ -55,6 +56,7 @@ class PartyRun:
         self._outlet = outlet
         self._transport = transport
         self._clock = clock
+        self._keys: dict[str, bytes] = {}
         self._child: Child | None = None
         self._room = asyncio.Semaphore(UNDER_WAY)
         self._saying: set[asyncio.Task[None]] = set()
@@ -120,6 +122,8 @@ class PartyRun:
         match header["op"]:
             case "say":
                 await self._say(header, message.blobs[0])
+            case "trust":
+                self._keys = {str(name): bytes.fromhex(key) for name, key in header["keys"].items()}
             case "burn":
                 await self._outlet.burn(name, int(header["step"]))
                 await child.send({"op": "burned", "step": header["step"]})
@@ -148,15 +152,21 @@ class PartyRun:
             parts=header["parts"],
         )
         await self._room.acquire()
-        task = asyncio.create_task(self._deliver(self._nodes[to], word, content), name=f"{word.what} {word.index} to {to}")
+        task = asyncio.create_task(
+            self._deliver(self._nodes[to], word, content, self._keys.get(to)), name=f"{word.what} {word.index} to {to}"
+        )
         self._saying.add(task)
         task.add_done_callback(self._delivered)
 
-    async def _deliver(self, node: str, word: SessionSay, content: bytes) -> None:
+    async def _deliver(self, node: str, word: SessionSay, content: bytes, key: bytes | None) -> None:
+        """`key` is what the worker had when it said the word: a hello comes before it, and is no secret."""
         until = self._clock.monotonic() + LINK_WAIT_S
         while True:
             try:
-                await self._transport.call(node, SESSION_SAY, word, blobs=[content], timeout=SAY_TIMEOUT_S)
+                said, blob = word, content
+                if key is not None and node != self._party.node and not self._transport.linked(node):
+                    said, blob = word.replace(sealed=True), close_word(key, word.title, content)
+                await self._transport.call(node, SESSION_SAY, said, blobs=[blob], timeout=SAY_TIMEOUT_S)
             except PeerUnreachable:  # nodes that were started a moment ago are still dialling each other
                 if self._clock.monotonic() >= until:
                     raise
@@ -184,4 +194,5 @@ def _heard(word: SessionSay) -> Header:
         "index": word.index,
         "part": word.part,
         "parts": word.parts,
+        "sealed": word.sealed,
     }

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from node.clock import Clock
 from node.errors import Busy, Conflict, DeadlineExceeded, EcnodeError, Forbidden, Invalid, Malformed, Unavailable
 from node.model.cluster import Received
 from node.model.federated import (
+    DATA_ROLES,
     SESSION_LIFE,
     TABLES,
     PartyProgress,
@@ -51,8 +51,11 @@ from node.model.wire.session import (
 )
 from node.pipeline.federated.identity import SigningKey, check_spec
 from node.roles.federated.datasets import DatasetRegistry
+from node.roles.federated.memory import Memory
 from node.roles.federated.party_run import Outlet, PartyRun
+from node.roles.federated.policy import Policy
 from node.roles.shared.delivery import Delivery, Effect
+from node.roles.shared.news import SessionNews
 from node.roles.shared.processes import Spawner
 from node.roles.shared.tasks import begin, end
 from node.storage import Store
@@ -63,36 +66,6 @@ log = logging.getLogger(__name__)
 ASK_TIMEOUT_S: Final = 3.0
 EARLY_MOST: Final = 256  # words for an epoch that this node has yet to begin; × 1 MiB at the very worst
 EARLY_WAIT_S: Final = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """By which rule this node takes part: who is asked, which roles it plays, how few common ids it puts up with."""
-
-    approve: str
-    allow: frozenset[str]
-    capabilities: frozenset[str]
-    min_intersection: int
-
-    def check(self, spec: SessionSpec, mine: Sequence[PinnedParty]) -> None:
-        """Is content where this node may play its parties at all.
-
-        Raises:
-            Forbidden: it may not.
-        """
-        for party in mine:
-            if party.role not in self.capabilities:
-                raise Forbidden(f"this node does not play {party.role}", hint="federated.capabilities names what it plays")
-        if spec.alignment is not None and spec.alignment.min_intersection < self.min_intersection:
-            raise Forbidden(
-                f"alignment.min_intersection is {spec.alignment.min_intersection}, this node wants"
-                f" {self.min_intersection} at least",
-                hint="raise it, or lower federated.min_intersection here",
-            )
-
-    def accepts(self, coordinator: str) -> bool:
-        """Whether nobody has to be asked."""
-        return self.approve == "auto" or (self.approve == "allow-list" and coordinator in self.allow)
 
 
 def check_invited(peer: Peer, session: str) -> None:
@@ -116,7 +89,7 @@ class SessionPeer:
         name: str,
         key: SigningKey,
         policy: Policy,
-        folder: Path,
+        memory: Memory,
         *,
         data: DatasetRegistry,
         store: Store,
@@ -124,12 +97,13 @@ class SessionPeer:
         delivery: Delivery,
         spawner: Spawner,
         clock: Clock,
+        news: SessionNews,
         members: Callable[[str], Peer | None] = lambda _: None,
     ) -> None:
         self._name = name
         self._key = key
         self._policy = policy
-        self._folder = folder
+        self.memory = memory
         self._data = data
         self._store = store
         self._transport = transport
@@ -137,6 +111,8 @@ class SessionPeer:
         self._spawner = spawner
         self._clock = clock
         self._members = members
+        self._news = news
+        self._progress: dict[str, dict[str, PartyProgress]] = {}
         self._runs: dict[tuple[str, str], PartyRun] = {}
         self._epochs: dict[str, int] = {}
         self._begun = asyncio.Condition()
@@ -162,9 +138,13 @@ class SessionPeer:
         """Worker processes of parties."""
         return len(self._runs)
 
+    def progress(self, session: str) -> Mapping[str, PartyProgress]:
+        """Where this node's own parties of a session are, as they said last; by party."""
+        return self._progress.get(session, {})
+
     # Agreeing
 
-    async def agreed(self, spec: SessionSpec) -> tuple[Signed, ...]:
+    async def agreed(self, spec: SessionSpec, proof: str = "") -> tuple[Signed, ...]:
         """The signatures of this node's parties, where its policy accepts at once.
 
         Raises:
@@ -179,8 +159,8 @@ class SessionPeer:
         for party in mine:
             if party.key != self._key.public:
                 raise Invalid(f"the key of party {party.name} in the spec is not that of {self._name}")
-            await self._data.ground(party, self._memory(spec.session, party.name))
-        return self.signatures(spec) if self._policy.accepts(spec.coordinator) else ()
+            await self._ground(spec, party)
+        return self.signatures(spec) if self._policy.accepts(spec, proof) else ()
 
     def signatures(self, spec: SessionSpec) -> tuple[Signed, ...]:
         """Those of this node's parties."""
@@ -196,12 +176,12 @@ class SessionPeer:
         if session.state is not SessionState.CREATED:
             raise Conflict(f"session {session.id} is {session.state}, there is nothing to decide")
         if refusal:
-            await self._store.sessions.transition(session.id, "stop", refusal)
+            self._news.changed(await self._store.sessions.transition(session.id, "stop", refusal))
             answer = SessionAnswer(session=session.id, refusal=refusal)
         else:
             await self._check_keys(session.spec)
             answer = SessionAnswer(session=session.id, signatures=self.signatures(session.spec))
-            await self._store.sessions.accept(session.id, answer.signatures)
+            self._news.changed(await self._store.sessions.accept(session.id, answer.signatures))
         await self._delivery.send(session.coordinator, SESSION_ANSWER, answer)
 
     async def identity_of(self, node: str) -> str:
@@ -226,7 +206,7 @@ class SessionPeer:
         if spec.coordinator != call.peer.name:
             raise Forbidden(f"{call.peer.name} is not the coordinator of session {spec.session}")
         self._check_invited(call.peer, spec)
-        signatures = await self.agreed(spec)
+        signatures = await self.agreed(spec, body.proof)
         if signatures:
             await self._check_keys(spec)
         if spec.coordinator != self._name:
@@ -240,9 +220,10 @@ class SessionPeer:
                 parties=views,
                 created_at=self._clock.wall(),
             )
-            await self._store.sessions.create(session)
+            session, _ = await self._store.sessions.create(session)
             if signatures:
-                await self._store.sessions.accept(spec.session, signatures)
+                session = await self._store.sessions.accept(spec.session, signatures)
+            self._news.changed(session)
         return Answer(SessionCreateReply(signatures=signatures))
 
     # Running
@@ -258,6 +239,7 @@ class SessionPeer:
             check_spec(spec.digest, signed.get(party.name, ""), party.key)
         if session.coordinator != self._name:
             session = await self._store.sessions.begin(session.id, body.epoch)
+            self._news.changed(session)
         await self._stop_runs(session.id)
         for party in spec.of_node(self._name):
             await self._begin(session, party, body.epoch)
@@ -267,7 +249,7 @@ class SessionPeer:
         return Answer(Received())
 
     async def _begin(self, session: Session, party: PinnedParty, epoch: int) -> None:
-        memory = self._memory(session.id, party.name)
+        memory = self.memory.place(session.id, party.name)
         memory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (memory / "spec.json").write_text(session.spec.model_dump_json(indent=1))
         settings = {
@@ -276,7 +258,7 @@ class SessionPeer:
             "epoch": epoch,
             "started_at": session.started_at if session.started_at is not None else self._clock.wall(),
             "signing_key": self._key.secret.hex(),
-            **await self._data.ground(party, memory),
+            **await self._ground(session.spec, party),
         }
         run = PartyRun(
             session.spec,
@@ -294,13 +276,25 @@ class SessionPeer:
         id, coordinator = session.id, session.coordinator
         report = partial(SessionReport, session=id, epoch=epoch)
 
+        elsewhere = coordinator != self._name
+
         async def send(body: SessionReport) -> None:
+            if elsewhere:  # the owner of the data sees at its own node what its party does
+                changed = await self._store.sessions.report(body)
+                for found in body.records:
+                    self._news.record(id, found)
+                if body.done or body.error:
+                    await self._store.sessions.progressed(id, self._views(session))
+                    self._news.changed(changed)
             await self._delivery.send(coordinator, SESSION_REPORT, body)
 
         async def burn(party: str, step: int) -> None:
             await self._store.sessions.burn(id, party, epoch, step)
 
         def progress(party: str, now: PartyProgress) -> None:
+            self._progress.setdefault(id, {})[party] = now
+            if elsewhere:
+                self._news.progress(id, party, now)
             pulse = SessionPulse(session=id, epoch=epoch, party=party, progress=now)
             try:
                 self._transport.tell(coordinator, SESSION_PULSE, pulse)
@@ -311,26 +305,36 @@ class SessionPeer:
             await send(report(party=party, records=(found,)))
 
         async def done(party: str, outputs: tuple[str, ...]) -> None:
-            self._forget(id, party, epoch)
-            await send(report(party=party, done=True, outputs=outputs))
+            async with self._last_words(id, party, epoch):
+                await send(report(party=party, done=True, outputs=outputs))
 
         async def failed(party: str, error: EcnodeError) -> None:
             log.warning("party cannot go on", extra={"session": id, "party": party, "reason": error.message})
-            self._forget(id, party, epoch)
             told = f"{error.message}; {error.hint}" if error.hint else error.message
             interruption = isinstance(error, Unavailable) and not isinstance(error, DeadlineExceeded)
-            await send(report(party=party, error=told[:2000], interruption=interruption))
+            async with self._last_words(id, party, epoch):
+                await send(report(party=party, error=told[:2000], interruption=interruption))
 
         return Outlet(burn, progress, record, done, failed)
 
-    def _forget(self, session: str, party: str, epoch: int) -> None:
-        """Ends the worker of a party that has said its last word, later: this is called by its own run."""
+    def _views(self, session: Session) -> tuple[PartyView, ...]:
+        now = self.progress(session.id)
+        return tuple(view.replace(progress=now.get(view.name, view.progress)) for view in session.parties)
+
+    @asynccontextmanager
+    async def _last_words(self, session: str, party: str, epoch: int) -> AsyncIterator[None]:
+        """Hears no more of the others, and ends the worker behind it: its own run calls this, and would be cancelled."""
         run = self._runs.get((session, party))
-        if run is not None and run.epoch == epoch:
+        mine = run is not None and run.epoch == epoch
+        if mine:
             del self._runs[session, party]
-            task = begin(run.stop(), f"end of party {party}")
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+        try:
+            yield
+        finally:
+            if run is not None and mine:
+                task = begin(run.stop(), f"end of party {party}")
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
 
     async def _stop_runs(self, session: str) -> None:
         keys = [key for key in self._runs if key[0] == session]
@@ -387,16 +391,21 @@ class SessionPeer:
     def _ended(self, session: Session | None) -> None:
         if session is not None:
             log.info("session over", extra={"session": session.id, "state": session.state, "reason": session.reason})
+            self._news.changed(session)
             self.finish(session.id)
 
     def finish(self, session: str) -> None:
         """Ends the workers of a session that is over."""
+        self._progress.pop(session, None)
         task = begin(self._stop_runs(session), f"end of session {session}")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    def _memory(self, session: str, party: str) -> Path:
-        return self._folder / session / party
+    async def _ground(self, spec: SessionSpec, party: PinnedParty) -> Mapping[str, str | None]:
+        model = None
+        if spec.prediction is not None and party.role in DATA_ROLES:
+            model = await self.memory.model(spec.prediction.model, party.name)
+        return await self._data.ground(party, self.memory.place(spec.session, party.name), model)
 
 
 def _content(call: Call, word: SessionSay, run: PartyRun) -> Blob:

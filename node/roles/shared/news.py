@@ -1,4 +1,4 @@
-"""Which changes of queries, plots, tasks and nodes are told to listeners, and in which words?"""
+"""Which changes of queries, plots, tasks, sessions and nodes are told to listeners, and in which words?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from node.clock import Clock
 from node.model.cluster import NodeReport, NodeState
 from node.model.document import to_document, write_document
 from node.model.event import Topic
+from node.model.federated import SESSION_LIFE, PartyProgress, Record, Session
 from node.model.plot import PLOT_LIFE, Plot
 from node.model.task import TASK_LIFE, Task
 from node.model.video import QUERY_LIFE, Query
@@ -56,6 +57,28 @@ class TaskNews:
     def __call__(self, task: Task) -> None:
         """What a store's watcher hears."""
         self._bus.publish(Topic.TASKS, "task", task.id, write_document(task), last=task.state in TASK_LIFE.terminal)
+
+
+class SessionNews:
+    """Tells of every session that was made or changed, of where its parties are, and of every test of its model."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+
+    def changed(self, session: Session) -> None:
+        """A session is new, or has taken a step of its life."""
+        last = session.state in SESSION_LIFE.terminal
+        self._bus.publish(Topic.SESSIONS, "session", session.id, write_document(session), last=last)
+
+    def progress(self, session: str, party: str, progress: PartyProgress) -> None:
+        """A party has said where it is."""
+        data: dict[str, JsonValue] = {"id": session, "party": party, "progress": to_document(progress)}
+        self._bus.publish(Topic.SESSIONS, "progress", session, data)
+
+    def record(self, session: str, record: Record) -> None:
+        """The model was tested."""
+        data: dict[str, JsonValue] = {"id": session, "record": to_document(record)}
+        self._bus.publish(Topic.SESSIONS, "record", session, data)
 
 
 class NodeNews:

@@ -198,7 +198,9 @@ def test_listeners_are_bounded(open_door: Any, monkeypatch: pytest.MonkeyPatch) 
         assert (reply.status, reply.json["code"], reply.headers["Retry-After"]) == (503, "EC-BUSY", "1")
 
 
-@pytest.mark.parametrize("query", ["topics=sessions", "topics=nodes,", "topics=", "follow=perhaps", "query=", "topic=nodes"])
+@pytest.mark.parametrize(
+    "query", ["topics=projects", "topics=nodes,", "topics=", "follow=perhaps", "query=", "topic=nodes", "query=a&session=b"]
+)
 def test_a_wrong_wish_is_explained(door: Any, query: str) -> None:
     assert door.raw("GET", f"{PATH}?{query}").status == 422
 
@@ -206,6 +208,7 @@ def test_a_wrong_wish_is_explained(door: Any, query: str) -> None:
 def test_a_query_that_nobody_knows_is_not_found(open_door: Any) -> None:
     assert open_door().raw("GET", f"{PATH}?query=none").status == 404
     assert open_door(with_queries=False).raw("GET", f"{PATH}?query=none").status == 404
+    assert open_door().raw("GET", f"{PATH}?session=none").status == 404
 
 
 def test_stopping_ends_the_streams(door: Any) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from node.errors import Malformed, StorageFailed
-from node.pipeline.federated.identity import check_spec, load_or_create
+from node.pipeline.federated.identity import check_spec, knows_token, load_or_create, prove_token
 
 
 def test_the_key_is_made_once_for_its_owner_only(tmp_path):
@@ -29,3 +29,12 @@ def test_a_signature_stands_for_one_spec_and_one_key(tmp_path):
     for digest, public in ((b"\1" * 32, key.public), (bytes(32), other.public)):
         with pytest.raises(Malformed, match="not signed"):
             check_spec(digest, signature, public)
+
+
+def test_a_proof_of_the_token_is_good_for_one_token_and_one_spec():
+    proof = prove_token("agreed", bytes(32))
+    assert "agreed" not in proof
+    assert knows_token(proof, "agreed", bytes(32))
+    assert not knows_token(proof, "other", bytes(32))
+    assert not knows_token(proof, "agreed", b"\1" * 32)
+    assert not knows_token(prove_token("", bytes(32)), "", bytes(32)), "a node without a token is shown nothing"
