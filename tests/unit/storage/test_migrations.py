@@ -27,6 +27,7 @@ ROWS_BEFORE: dict[int, tuple[str, ...]] = {
     11: ("INSERT INTO counters VALUES ('boot', 7)",),
     12: ("INSERT INTO members VALUES ('F', 'edge-1', 'k', '[\"edge\"]', 'admitted', '', '', 1.0, 1.0, NULL, NULL, '[]')",),
     13: ("INSERT INTO counters VALUES ('boot', 7)",),
+    14: ("INSERT INTO counters VALUES ('boot', 7)",),
 }
 
 
