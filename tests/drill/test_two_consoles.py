@@ -18,6 +18,7 @@ from systems import until
 
 from node.cli import run
 
+pytestmark = pytest.mark.drill  # minutes: two trainings, and the second one waits for a node that comes back
 SCRIPT = Path(__file__).parents[2] / "examples" / "two_consoles.sh"
 PASSWORD = "correct horse battery staple"
 
