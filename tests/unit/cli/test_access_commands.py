@@ -86,7 +86,7 @@ def test_events_are_shown_until_the_query_ends(ecnode: Callable[..., int], door:
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["query", "query", "query", "query"]
     assert ecnode("events", "-o", "jsonl", "--topics", "queries") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["data"]["state"] == "stopped"
-    assert ecnode("events", "--topics", "sessions") == 2
+    assert ecnode("events", "--topics", "projects") == 2
 
 
 def line(number: int) -> str:

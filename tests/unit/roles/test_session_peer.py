@@ -14,7 +14,9 @@ from node.errors import Forbidden
 from node.model.cluster import Role
 from node.model.wire.session import SessionCreate, SessionSay
 from node.pipeline.federated.identity import load_or_create
-from node.roles.federated.peer import Policy, SessionPeer
+from node.roles.federated.memory import Memory
+from node.roles.federated.peer import SessionPeer
+from node.roles.federated.policy import Policy
 from node.transport.base import Call, Peer
 
 CREATE = cast(SessionCreate, EXAMPLES["session.create"][0])
@@ -35,13 +37,14 @@ def a_node(folder: Path, *known: Peer) -> SessionPeer:
         "party-z",
         load_or_create(folder / "signing.key"),
         policy,
-        folder,
+        Memory(folder),
         data=never,
         store=never,
         transport=never,
         delivery=never,
         spawner=never,
         clock=ManualClock(),
+        news=never,
         members=records.get,
     )
 
