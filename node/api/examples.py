@@ -62,6 +62,9 @@ _SUBMITTED: Final[Document] = {
 }
 
 _ID: Final = "0f7a3c5b9d1e4f60a2b4c6d8e0f1a3b5"
+_AGREED: Final = "a word that both sides know"
+_PHRASE: Final = "correct horse battery staple"
+_NEXT_PHRASE: Final = "another horse entirely"
 _CONSOLE: Final = "http://bank-b.example:7480/compat/efls"
 _ALIGN: Final[Document] = {"role": "feature_client", "dataset": "cells", "output": "aligned"}
 
@@ -168,13 +171,13 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     },
     ProjectRequest: {"name": "cells", "peer_url": _CONSOLE, "config": {"producer": "third"}},
     ProjectChange: {"config": {"producer": "third"}},
-    ProjectTaskRequest: {"name": "align", "kind": "sample", "token": "a word that both sides know", "config": _ALIGN},
+    ProjectTaskRequest: {"name": "align", "kind": "sample", "token": _AGREED, "config": _ALIGN},
     ProjectTaskChange: {"config": _ALIGN},
     InstanceRequest: {"task": "align"},
     ResourceRequest: {"name": "script", "uri": "ecnode://objects/train.py"},
     PeerProject: {"peer_id": _ID, "peer_url": _CONSOLE, "peer_config": '{"node": "bank-b"}'},
     PeerProjectConfig: {"peer_config": '{"producer": "third"}'},
-    PeerTask: {"token": "a word that both sides know", "version": "20261201093000", "task_root": True},
+    PeerTask: {"token": _AGREED, "version": "20261201093000", "task_root": True},
     PeerInstance: {"task_peer_id": _ID},
     PeerStatus: {"status": 3},
     NewProject: {"name": "cells", "peer_url": _CONSOLE, "config": {"producer": "third"}},
@@ -184,7 +187,7 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
         "name": "align",
         "type": 0,
         "task_root": True,
-        "token": "a word that both sides know",
+        "token": _AGREED,
         "config": _ALIGN,
     },
     ProjectTaskUpdate: {"config": _ALIGN},
@@ -192,9 +195,9 @@ EXAMPLES: Final[Mapping[type[Value], Document]] = {
     Operation: {"operation": 0},
     NewResource: {"task_intra_id": _ID, "name": "script", "uri": "ecnode://objects/train.py"},
     ResourceUpdate: {"comment": "the script of May"},
-    NewUser: {"name": "ada", "password": "correct horse battery staple", "role": 2},
-    UserUpdate: {"origin_password": "correct horse battery staple", "password": "another horse entirely"},
-    LogIn: {"name": "ada", "password": "correct horse battery staple"},
+    NewUser: {"name": "ada", "password": _PHRASE, "role": 2},
+    UserUpdate: {"origin_password": _PHRASE, "password": _NEXT_PHRASE},
+    LogIn: {"name": "ada", "password": _PHRASE},
     KeyChange: {"switch": False},
     NodeChange: {"drained": True},
     Approval: {"name": "edge-1", "roles": ["edge"]},
