@@ -247,6 +247,8 @@ async def test_a_run_waits_for_somebodys_yes_and_ends_as_a_success_on_both_sides
     assert events == ["create", "pair", "start", "succeed"]
 
 
+# of two runs in a row one failed: a status that is still owed may reach the other side behind its newer stop, and undo it
+@pytest.mark.drill
 async def test_either_side_stops_and_starts_a_run_for_both(pair):
     a, b = pair
     here, there = await run(a, b)

@@ -38,6 +38,7 @@ def waiting(system: LocalSystem) -> int:
     return int(float(line.split()[1]))
 
 
+@pytest.mark.drill_short
 def test_kills_of_the_cloud_and_the_edge_lose_and_double_no_result(system):
     with connect(system) as client:
         query = client.submit(QueryRequest(node="edge-1", source="lobby", pipeline=PIPELINE))

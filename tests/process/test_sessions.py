@@ -106,6 +106,7 @@ def check_predictions(system, client, trained):
     assert not (system.data_root("party-3") / "answers" / "predictions.csv").exists()
 
 
+@pytest.mark.drill_short
 def test_whoever_is_killed_the_open_model_is_the_same_to_the_last_bit(system):
     with connect(system) as client:
         assert ended(client, client.create_session(request("open", steps=360))).state == "finished"
