@@ -213,6 +213,7 @@ def test_a_body_that_ends_early_changes_nothing(door: Any) -> None:
         assert client.queries().items == ()
 
 
+@pytest.mark.drill_short
 def test_the_whole_list_again_and_again_leaves_the_memory_flat(tmp_path: Path, assets: Path) -> None:
     with lone_node(tmp_path, assets) as node:
         process = psutil.Process(node.pid)

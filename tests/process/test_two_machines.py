@@ -109,6 +109,7 @@ def test_an_edge_joins_with_a_token_and_can_be_put_out(machines: Machines) -> No
 
 
 @pytest.mark.parametrize("machines", ["approve"], indirect=True)
+@pytest.mark.drill_short
 def test_an_edge_that_showed_a_token_joins_by_itself_once_it_is_approved(machines: Machines) -> None:
     token = machines.ecnode("token", "create", "--role", "edge").stdout.strip()
     joined = machines.ecnode("join", machines.address, "--token", token, "-c", str(machines.edge_file))

@@ -134,6 +134,7 @@ def test_a_repeated_submit_with_its_id_is_accepted_once(client):
     client.stop(first.id)
 
 
+@pytest.mark.drill_short
 def test_the_command_line_submits_follows_and_stops(system, tmp_path):
     spec = tmp_path / "headcount.json"
     spec.write_text(request("once", node="edge-2").model_dump_json(exclude_none=True))
