@@ -38,15 +38,12 @@ def look(path: Path) -> Condition:
     Raises:
         NotFound: there is none.
     """
-    if not path.exists():
-        raise NotFound(f"there is no database at {path}", hint="a node makes it when it is started for the first time")
-    log = path.with_name(f"{path.name}-wal")
-    log_size = log.stat().st_size if log.exists() else 0
+    _check_there(path)
     try:
         version, fault = files.inspect(path), ""
     except StorageFailed as error:
         version, fault = 0, f"{error.message}: {error.hint}" if error.hint else error.message
-    return Condition(path, path.stat().st_size, log_size, version, fault)
+    return Condition(path, path.stat().st_size, _log_size(path), version, fault)
 
 
 def copy(path: Path, target: Path) -> Condition:
@@ -57,8 +54,7 @@ def copy(path: Path, target: Path) -> Condition:
         Conflict: there is something at `target` already.
         StorageFailed: the database is damaged, or a disk refuses; then there is no `target`.
     """
-    if not path.exists():
-        raise NotFound(f"there is no database at {path}", hint="a node makes it when it is started for the first time")
+    _check_there(path)
     if target.exists():
         raise Conflict(f"{target} is there already", hint="name a file that is not: a copy never replaces another one")
     try:
@@ -146,9 +142,18 @@ def _set_aside(path: Path, stamp: str) -> Path:
     return kept
 
 
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise NotFound(f"there is no database at {path}", hint="a node makes it when it is started for the first time")
+
+
+def _log_size(path: Path) -> int:
+    log = path.with_name(f"{path.name}-wal")
+    return log.stat().st_size if log.exists() else 0
+
+
 def _check_room(source: Path, folder: Path) -> None:
-    log = source.with_name(f"{source.name}-wal")
-    needed = source.stat().st_size + (log.stat().st_size if log.exists() else 0) + SPARE_BYTES
+    needed = source.stat().st_size + _log_size(source) + SPARE_BYTES
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
     if free < needed:
