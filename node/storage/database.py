@@ -9,7 +9,7 @@ store, which other connections cannot see, reads on the writer's thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -103,11 +103,9 @@ class _Writer:
         failpoints.hit("before_commit")
         try:
             values = type(several[0]).together(self._connection, several)
-        except FAULTS:  # nothing of it was kept; whoever caused it is told when his operation is attempted alone
+        except Exception:  # noqa: BLE001 - nothing was kept; whoever caused it is told when his operation is attempted alone
             return False
-        for operation, value in zip(burst.taken, values or (), strict=False):
-            operation.value = value
-        return values is not None
+        return _handed_out(burst.taken, values)
 
     def _transaction(self, burst: Burst[Writing]) -> None:
         self._connection.change("BEGIN IMMEDIATE")
@@ -141,9 +139,7 @@ class _Writer:
                 raise StorageFailed(str(translated(error, self.place))) from error
             values = None
         self._end(keep=values is not None)
-        for operation, value in zip(alike, values or (), strict=False):
-            operation.value = value
-        return values is not None
+        return _handed_out(alike, values)
 
     def _attempt(self, operation: Operation[Writing]) -> None:
         self._begin()
@@ -184,6 +180,13 @@ class _Writer:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _handed_out(operations: Sequence[Operation[Writing]], values: Sequence[object] | None) -> bool:
+    """Gives each operation its value; False where there are none."""
+    for operation, value in zip(operations, values or (), strict=False):
+        operation.value = value
+    return values is not None
 
 
 class _Reader:

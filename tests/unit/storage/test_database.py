@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,28 @@ async def test_640_concurrent_writes_take_ten_commits(database: Database) -> Non
     await asyncio.gather(*tasks)
     assert database.commits - before == 11
     assert len(await names(database)) == 703
+
+
+class Unwritable(lane.Joint[Writing]):
+    """Work whose values cannot be made into a statement."""
+
+    def __call__(self, connection: Writing) -> object:
+        raise ZeroDivisionError
+
+    @classmethod
+    def together(cls, connection: Writing, several: Sequence[Unwritable]) -> None:
+        raise ZeroDivisionError
+
+    def settled(self, value: object) -> None:
+        raise AssertionError("it was never done")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_work_that_cannot_be_written_fails_for_its_caller_alone(database: Database, count: int) -> None:
+    outcomes = await asyncio.gather(*(database.write(Unwritable()) for _ in range(count)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * count
+    await insert(database, "later")
+    assert await names(database) == ["later"]
 
 
 async def test_a_burst_ends_when_its_time_is_over(tmp_path: Path) -> None:
