@@ -18,6 +18,7 @@ from node.api.reading import read_body, read_ref
 from node.api.route import API, DOOR, Route, Scope
 from node.errors import Busy, Conflict, DeadlineExceeded, Forbidden, Invalid, Malformed, NotFound, StorageFailed, Unavailable
 from node.model.project import (
+    LINK_S,
     AdministratorLink,
     ConsoleEvent,
     Instance,
@@ -36,7 +37,6 @@ from node.model.project import (
 )
 
 MAX_REF: Final = 200
-LINK_S: Final = 3600.0
 
 
 async def _project(request: web.Request) -> Project:

@@ -18,6 +18,7 @@ from node.lifecycle import LifeCycle
 from node.model.blob import BlobId
 from node.model.value import Count, Seconds, Text, Value, Word
 
+LINK_S: Final = 3600.0  # that a link for an administrator is good
 SETTINGS_BYTES: Final = 64 * 1024  # of one config, meta, message or error; a record has four of them at the most
 
 HexId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

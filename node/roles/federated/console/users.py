@@ -15,7 +15,7 @@ from typing import Final
 
 from node.clock import Clock
 from node.errors import Busy, Conflict, Forbidden, Invalid, Problem, Unauthorized
-from node.model.project import User, UserRole, new_hex_id
+from node.model.project import LINK_S, User, UserRole, new_hex_id
 from node.storage.console import Book, ConsoleStore
 
 SCRYPT_N: Final = 2**15  # with r = 8 each hash takes 32 MiB and about 0.1 s
@@ -28,7 +28,6 @@ PASSWORD_MOST: Final = 200
 FAILURES_MOST: Final = 5  # of one name in a row; then it waits
 WAIT_S: Final = 30.0
 NAMES_WATCHED: Final = 1000
-LINK_S: Final = 3600.0
 
 
 class Users:
